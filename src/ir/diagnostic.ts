@@ -1,0 +1,71 @@
+/**
+ * What was noticed on the way: inferred, filled in, dropped, approximated. A diagnostic is data (code, place, arguments);
+ * the wording lives in views/diagnostics.ts, one sentence per code.
+ */
+export type Severity = 'info' | 'warning' | 'error';
+
+export type DiagnosticCode =
+  | 'ASSUMED'
+  | 'CANDIDATE_CHOSEN'
+  | 'CLASS_ASSUMED'
+  | 'CODE_PRESENT'
+  | 'CUSTOM_LAYER'
+  | 'KIND_GUESSED'
+  | 'NO_ARCHITECTURE'
+  | 'NO_TWIN'
+  | 'PARTIAL_OVERLAP'
+  | 'SHAPE_UNKNOWN'
+  | 'WEIGHT_MISSING'
+  | 'WEIGHT_UNEXPECTED';
+
+export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
+  /** A tensor of an unrecognised layer is counted as a parameter. */
+  CLASS_ASSUMED: 'info',
+  /** A custom layer, summarised from its weights. */
+  CUSTOM_LAYER: 'info',
+  /** Several state_dicts in one checkpoint; one was chosen. */
+  CANDIDATE_CHOSEN: 'info',
+  /** A kind was inferred from names and shapes. */
+  KIND_GUESSED: 'info',
+  /** The file holds code that was not looked at further (Lambda, TorchScript). */
+  CODE_PRESENT: 'warning',
+  /** The config names weights that the file lacks. */
+  WEIGHT_MISSING: 'warning',
+  /** The file holds weights that the config does not name. */
+  WEIGHT_UNEXPECTED: 'warning',
+  /** A layer without a counterpart in the other framework counts its own tensors. */
+  NO_TWIN: 'info',
+  /** Architecture is absent: a weights-only file without --config. */
+  NO_ARCHITECTURE: 'info',
+  /** A reading that the file does not settle was assumed. */
+  ASSUMED: 'warning',
+  /** A tensor overlaps another one in part. */
+  PARTIAL_OVERLAP: 'warning',
+  /** A shape could not be inferred. */
+  SHAPE_UNKNOWN: 'info',
+};
+
+export interface Place {
+  readonly file?: string;
+  readonly layer?: string;
+  readonly tensor?: string;
+  readonly offset?: number;
+}
+
+export interface Diagnostic {
+  readonly code: DiagnosticCode;
+  readonly severity: Severity;
+  readonly at: Place;
+  readonly args: Readonly<Record<string, string | number | boolean | null | readonly string[]>>;
+}
+
+/** Builds a diagnostic with the severity of its code. */
+export function note(code: DiagnosticCode, at: Place, args: Diagnostic['args'] = {}): Diagnostic {
+  return { code, severity: DIAGNOSTIC_SEVERITY[code], at, args };
+}
+
+/** A value plus what was noticed on the way to it. */
+export interface Outcome<T> {
+  readonly value: T;
+  readonly diagnostics: readonly Diagnostic[];
+}
