@@ -25,15 +25,30 @@ export interface Family {
    * that follow from the attributes and the input shapes. Absent: a layer without variables.
    */
   variables?(norm: NormAttrs, inputs: readonly Shape[] | null): readonly Variable[];
+  /** Only for wrappers: the layers that a wrapper's config holds, in order. Each becomes a Layer below the wrapper. */
+  inner?(attrs: JsonObject): readonly InnerLayer[];
   /**
    * Output shapes, batch axis included, as Keras computes them. null: this layer's outputs cannot be inferred.
-   * `call` holds the keyword arguments of the call.
+   * `call` holds the keyword arguments of the call. `children` are a wrapper's inner layers (bindLayer of registry.ts).
    */
-  outputs(norm: NormAttrs, inputs: readonly Shape[], call: JsonObject): readonly Shape[] | null;
+  outputs(
+    norm: NormAttrs,
+    inputs: readonly Shape[],
+    call: JsonObject,
+    children?: readonly BoundLayer[],
+  ): readonly Shape[] | null;
   /** Multiply-accumulates of one call for one sample (batch axis left out); null when a needed axis is not known. */
-  macs?(norm: NormAttrs, inputs: readonly Shape[], outputs: readonly Shape[]): number | null;
-  /** What the layer becomes in PyTorch: modules, every state_dict tensor, and where each comes from. */
-  toTorch?(layer: TwinSource): Twin;
+  macs?(
+    norm: NormAttrs,
+    inputs: readonly Shape[],
+    outputs: readonly Shape[],
+    children?: readonly BoundLayer[],
+  ): number | null;
+  /**
+   * What the layer becomes in PyTorch: modules, every state_dict tensor, and where each comes from.
+   * `twinOf` gives the twin of a wrapper's child (twinOf of registry.ts).
+   */
+  toTorch?(layer: TwinSource, twinOf: (child: TwinSource) => Twin): Twin;
   /** What a PyTorch (or ONNX) layer becomes in Keras: variables and where each comes from. */
   toKeras?(layer: TwinSource): Twin;
 }
@@ -48,6 +63,32 @@ export interface Variable {
   readonly names: readonly string[];
   /** Shape that the attributes and inputs demand; null when they do not settle it. */
   readonly shape: readonly number[] | null;
+  /**
+   * 'layer/kernel': the file holds this array a second time; it is the inner layer's weight of that role and is not a
+   * weight of its own (SpectralNormalization's `vars/0`).
+   */
+  readonly copyOf?: string;
+}
+
+/** One layer inside a wrapper's config. */
+export interface InnerLayer {
+  /** Path below the wrapper's: 'forward_layer', 'layer', 'cell', 'cells/lstm_cell_1'. */
+  readonly at: string;
+  /** Sub-object in `.keras` and `.weights.h5`, where cells are counted by class: 'cells/lstm_cell_1'. */
+  readonly saved: string;
+  readonly type: string;
+  readonly attrs: JsonObject;
+}
+
+/** A layer bound to its family, so that a wrapper can ask its inner layers without knowing the registry. */
+export interface BoundLayer {
+  readonly path: string;
+  readonly kind: Kind;
+  readonly type: string;
+  readonly norm: NormAttrs;
+  readonly children: readonly BoundLayer[];
+  outputs(inputs: readonly Shape[], call: JsonObject): readonly Shape[] | null;
+  macs(inputs: readonly Shape[], outputs: readonly Shape[]): number | null;
 }
 
 /** What a twin is derived from. */

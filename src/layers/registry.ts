@@ -1,6 +1,6 @@
 import type { Kind } from '../ir/kind.ts';
-import type { Dialect } from '../ir/model.ts';
-import type { Family } from './family.ts';
+import type { Dialect, NormAttrs } from '../ir/model.ts';
+import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
 
 /** Every layer family, one line each. Two families that claim one kind, or one type in one dialect, are refused. */
 const FAMILIES: readonly Family[] = [];
@@ -31,4 +31,36 @@ export function familyOfKind(kind: Kind): Family | undefined {
 /** The family of a class name of a dialect ('Conv2D' of keras), or undefined for a class we do not know. */
 export function familyOfType(dialect: Dialect, type: string): Family | undefined {
   return byType.get(`${dialect}:${type}`);
+}
+
+/**
+ * A layer whose outputs and MACs can be asked for: its family, attributes and children in one value.
+ * A kind without a family answers null.
+ */
+export function bindLayer(layer: {
+  readonly path: string;
+  readonly kind: Kind;
+  readonly type: string;
+  readonly norm: NormAttrs;
+  readonly children: readonly BoundLayer[];
+}): BoundLayer {
+  const family = byKind.get(layer.kind);
+  const { path, kind, type, norm, children } = layer;
+  return {
+    path,
+    kind,
+    type,
+    norm,
+    children,
+    outputs: (inputs, call) => family?.outputs(norm, inputs, call, children) ?? null,
+    macs: (inputs, outputs) =>
+      family === undefined ? null : family.macs === undefined ? 0 : family.macs(norm, inputs, outputs, children),
+  };
+}
+
+/** The PyTorch twin of a Keras layer; refused when its kind has none. */
+export function twinOf(layer: TwinSource): Twin {
+  const family = byKind.get(layer.kind);
+  if (family?.toTorch === undefined) return { refused: `${layer.type || layer.kind} has no counterpart in PyTorch` };
+  return family.toTorch(layer, twinOf);
 }
