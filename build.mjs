@@ -1,0 +1,44 @@
+// Builds dist/: three bundled CommonJS commands, the HDF5 worker, and the ESM library with its types.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = dirname(fileURLToPath(import.meta.url));
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const dist = join(root, 'dist');
+rmSync(dist, { recursive: true, force: true });
+
+const define = { BNSUM_VERSION: JSON.stringify(version) };
+const common = { absWorkingDir: root, bundle: true, platform: 'node', target: 'node20', define, logLevel: 'warning' };
+
+const bins = ['bnsum', 'bnconvert', 'bndiff'];
+await build({
+  ...common,
+  entryPoints: bins.map((name) => `bin/${name}.ts`),
+  outdir: 'dist/bin',
+  format: 'cjs',
+  outExtension: { '.js': '.cjs' },
+  banner: { js: '#!/usr/bin/env node' },
+  external: ['h5wasm'],
+  minifySyntax: true,
+});
+for (const name of bins) chmodSync(join(dist, 'bin', `${name}.cjs`), 0o755);
+
+await build({
+  ...common,
+  entryPoints: ['src/index.ts'],
+  outdir: 'dist/lib',
+  format: 'esm',
+  splitting: true,
+  packages: 'external',
+});
+
+const require = createRequire(import.meta.url);
+const tsc = require.resolve('typescript/bin/tsc');
+if (existsSync(tsc)) {
+  const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}
