@@ -18,8 +18,9 @@ export interface Family {
    * The file's own attributes in neutral names and values, the dialect's defaults filled in where the class was
    * constructed (a config that leaves an argument out had the default of its generation). `version` is the producer's
    * ('2.1.3', '3.15.1', '' unknown). Attributes that the file does not hold at all (a bare state_dict) are null.
+   * `backend` is the producer's ('theano' stores true convolutions: kernels are flipped); '' or absent: not told.
    */
-  normalise(type: string, attrs: JsonObject, dialect: Dialect, version: string): NormAttrs;
+  normalise(type: string, attrs: JsonObject, dialect: Dialect, version: string, backend?: string): NormAttrs;
   /**
    * The Keras variables of a layer with these attributes, in creation order (the order of `vars/N`), with the shapes
    * that follow from the attributes and the input shapes. Absent: a layer without variables.
