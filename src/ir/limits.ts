@@ -7,8 +7,10 @@ export type LimitName =
   | 'jsonBytes'
   | 'jsonDepth'
   | 'jsonNodes'
+  | 'jsonDigits'
   | 'zipEntries'
   | 'zipNameBytes'
+  | 'zipDirectoryBytes'
   | 'inflatedBytes'
   | 'inflateRatio'
   | 'hdf5DeclaredBytes'
@@ -38,9 +40,13 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   jsonDepth: 512,
   /** Values in one JSON text. */
   jsonNodes: 4_000_000,
+  /** Characters of one JSON number: conversion to bigint is quadratic. */
+  jsonDigits: 10_000,
   /** Members of a zip: a checkpoint of 100,000 tensors has 100,000. */
   zipEntries: 1_000_000,
   zipNameBytes: 4_096,
+  /** Bytes of a zip's central directory, which is held in memory: a million members with short names. */
+  zipDirectoryBytes: 256 * 1024 * 1024,
   /** Inflated bytes of one member that is read whole (JSON, pickle). */
   inflatedBytes: 256 * 1024 * 1024,
   /** Inflated to stored: DEFLATE cannot honestly exceed about 1032; a model's text stays far below. */
