@@ -69,6 +69,8 @@ export interface Variable {
    * weight of its own (SpectralNormalization's `vars/0`).
    */
   readonly copyOf?: string;
+  /** Only legacy `.h5` files hold it (LoRA matrices: `.keras` and `.weights.h5` hold the merged kernel instead). */
+  readonly legacyOnly?: true;
 }
 
 /** One layer inside a wrapper's config. */
