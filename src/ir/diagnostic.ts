@@ -10,11 +10,14 @@ export type DiagnosticCode =
   | 'CLASS_ASSUMED'
   | 'CODE_PRESENT'
   | 'CUSTOM_LAYER'
+  | 'DROPPED'
+  | 'FILLED'
   | 'KIND_GUESSED'
   | 'NO_ARCHITECTURE'
   | 'NO_TWIN'
   | 'PARTIAL_OVERLAP'
   | 'SHAPE_UNKNOWN'
+  | 'TRAINING_DIFFERS'
   | 'WEIGHT_MISSING'
   | 'WEIGHT_UNEXPECTED';
 
@@ -41,6 +44,12 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   ASSUMED: 'warning',
   /** A tensor overlaps another one in part. */
   PARTIAL_OVERLAP: 'warning',
+  /** A tensor has no place in the other framework; args: role, why. */
+  DROPPED: 'info',
+  /** A tensor that the source lacks was made; args: tensor, value. */
+  FILLED: 'info',
+  /** Same outputs in inference, another computation in training; args: what. */
+  TRAINING_DIFFERS: 'warning',
   /** A shape could not be inferred. */
   SHAPE_UNKNOWN: 'info',
 };

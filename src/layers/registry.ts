@@ -1,9 +1,30 @@
+import type { JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Dialect, NormAttrs } from '../ir/model.ts';
+import { activation, softmax } from './activation.ts';
+import { batchNorm } from './batch-norm.ts';
 import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
+import { add, average, concatenate, dot, maximum, minimum, multiply, subtract } from './merge.ts';
+import { dropout, identity, masking, noise } from './plain.ts';
 
 /** Every layer family, one line each. Two families that claim one kind, or one type in one dialect, are refused. */
-const FAMILIES: readonly Family[] = [];
+const FAMILIES: readonly Family[] = [
+  activation,
+  add,
+  average,
+  batchNorm,
+  concatenate,
+  dot,
+  dropout,
+  identity,
+  masking,
+  maximum,
+  minimum,
+  multiply,
+  noise,
+  softmax,
+  subtract,
+];
 
 const byKind = new Map<Kind, Family>();
 const byType = new Map<string, Family>();
@@ -28,8 +49,12 @@ export function familyOfKind(kind: Kind): Family | undefined {
   return byKind.get(kind);
 }
 
-/** The family of a class name of a dialect ('Conv2D' of keras), or undefined for a class we do not know. */
-export function familyOfType(dialect: Dialect, type: string): Family | undefined {
+/**
+ * The family of a class name of a dialect ('Conv2D' of keras), or undefined for a class we do not know.
+ * Keras 1's Merge is told apart by the `mode` among its attributes.
+ */
+export function familyOfType(dialect: Dialect, type: string, attrs?: JsonObject): Family | undefined {
+  if (dialect === 'keras' && type === 'Merge') return byType.get(`keras:Merge:${attrs?.get('mode') ?? 'sum'}`);
   return byType.get(`${dialect}:${type}`);
 }
 

@@ -132,6 +132,21 @@ export function assumed(layer: TwinSource, what: string, value: string | number 
   return note('ASSUMED', { layer: layer.path }, { what, value });
 }
 
+/** A tensor of the twin that the source lacks. */
+export function filledNote(layer: TwinSource, tensor: string, value: number): Diagnostic {
+  return note('FILLED', { layer: layer.path }, { tensor, value });
+}
+
+/** A source weight that has no place in the twin. */
+export function droppedNote(layer: TwinSource, role: string, why: string): Diagnostic {
+  return note('DROPPED', { layer: layer.path }, { role, why });
+}
+
+/** Same inference, other training. */
+export function trainingNote(layer: TwinSource, what: string): Diagnostic {
+  return note('TRAINING_DIFFERS', { layer: layer.path }, { what });
+}
+
 /** The refusal when a weight that the kind must have is not among the layer's weights. */
 export function missing(layer: TwinSource, ...roles: readonly string[]): { readonly refused: string } | undefined {
   const absent = roles.filter((role) => weightOf(layer, role) === undefined);
