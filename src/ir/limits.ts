@@ -25,6 +25,8 @@ export type LimitName =
   | 'pickleMarkDepth'
   | 'pickleMemo'
   | 'pickleIntegerDigits'
+  | 'pickleLineBytes'
+  | 'pickleEvents'
   | 'protobufDepth'
   | 'tensorRank'
   | 'moduleDepth'
@@ -66,6 +68,10 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleMemo: 10_000_000,
   /** Decimal digits of one pickled integer: conversion is quadratic. */
   pickleIntegerDigits: 10_000,
+  /** Bytes of one text argument of protocol 0; torch's own source texts stay far below. */
+  pickleLineBytes: 16 * 1024 * 1024,
+  /** Imports and calls of names off the allow list in one pickle, each recorded for itself. */
+  pickleEvents: 1_000_000,
   protobufDepth: 100,
   tensorRank: 64,
   /** Nested models and modules. */

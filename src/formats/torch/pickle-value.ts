@@ -1,0 +1,147 @@
+import type { DType } from '../../ir/dtype.ts';
+import type { PickleEvent } from './pickle-event.ts';
+
+/**
+ * What a pickle describes, as inert data. Nothing here can be called; a class is a name and a call is a record of it.
+ * Integers beyond 2^53 are bigint. A float whose value is whole is a FloatNode, so that 5.0 is not taken for 5.
+ */
+export type PickleValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | FloatNode
+  | ListNode
+  | TupleNode
+  | DictNode
+  | SetNode
+  | GlobalNode
+  | Reduced
+  | PersistentNode
+  | StorageNode
+  | UnresolvedNode;
+
+export interface FloatNode {
+  readonly kind: 'float';
+  readonly value: number;
+}
+
+export interface ListNode {
+  readonly kind: 'list';
+  readonly items: PickleValue[];
+}
+
+export interface TupleNode {
+  readonly kind: 'tuple';
+  readonly items: readonly PickleValue[];
+}
+
+/** Insertion-ordered, last value of a key wins. Keys that Python holds equal are one key here. */
+export interface DictNode {
+  readonly kind: 'dict';
+  /** 'dict', or the class that was called: 'OrderedDict', 'Counter', 'defaultdict'. */
+  readonly type: string;
+  readonly entries: Map<PickleValue, PickleValue>;
+  /** What BUILD set on it: the `_metadata` of a state_dict. */
+  state: PickleValue | undefined;
+}
+
+export interface SetNode {
+  readonly kind: 'set';
+  readonly frozen: boolean;
+  readonly items: PickleValue[];
+}
+
+/** A class or function by name. */
+export interface GlobalNode {
+  readonly kind: 'global';
+  readonly module: string;
+  readonly name: string;
+  readonly event: PickleEvent;
+}
+
+/** What a call would have returned: its callable, its arguments, and what was done to the result. */
+export interface Reduced {
+  readonly kind: 'reduced';
+  readonly callable: PickleValue;
+  readonly args: readonly PickleValue[];
+  readonly keywords: PickleValue | undefined;
+  /** The last BUILD's argument. */
+  state: PickleValue | undefined;
+  /** Values appended, or keys and values in turn, to an instance of a class that we do not know. */
+  items: PickleValue[] | undefined;
+}
+
+export interface PersistentNode {
+  readonly kind: 'persistent';
+  readonly id: PickleValue;
+  readonly offset: number;
+}
+
+/** A storage of a torch file. */
+export interface StorageNode {
+  readonly kind: 'storage';
+  /** null: an untyped storage, its length is in bytes. */
+  readonly dtype: DType | null;
+  readonly key: string;
+  /** Elements, or bytes where dtype is null. */
+  readonly length: number;
+  /** Legacy storage views: where in the storage of `key` this one begins, in elements. */
+  readonly shift: number;
+}
+
+/** Stands for a memo entry that was never made. */
+export interface UnresolvedNode {
+  readonly kind: 'unresolved';
+}
+
+type Node = Extract<PickleValue, { readonly kind: string }>;
+
+export function isNode(value: PickleValue | undefined): value is Node {
+  return typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
+}
+
+export function isDict(value: PickleValue | undefined): value is DictNode {
+  return isNode(value) && value.kind === 'dict';
+}
+
+export function isTuple(value: PickleValue | undefined): value is TupleNode {
+  return isNode(value) && value.kind === 'tuple';
+}
+
+export function isReduced(value: PickleValue | undefined): value is Reduced {
+  return isNode(value) && value.kind === 'reduced';
+}
+
+export function isGlobal(value: PickleValue | undefined): value is GlobalNode {
+  return isNode(value) && value.kind === 'global';
+}
+
+/** Items of a list or tuple, else undefined. */
+export function itemsOf(value: PickleValue | undefined): readonly PickleValue[] | undefined {
+  return isNode(value) && (value.kind === 'list' || value.kind === 'tuple') ? value.items : undefined;
+}
+
+/** The number behind an int or a float; undefined for anything else. */
+export function numberOf(value: PickleValue | undefined): number | undefined {
+  if (typeof value === 'number') return value;
+  return isNode(value) && value.kind === 'float' ? value.value : undefined;
+}
+
+/** A whole number ≥ 0 that a file may use as a count or an offset; a float is none. */
+export function countOf(value: PickleValue | undefined): number | undefined {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+}
+
+export function makeDict(type: string): DictNode {
+  return { kind: 'dict', type, entries: new Map(), state: undefined };
+}
+
+/** 'module.name' of a class, also of the class that a call made an instance of; undefined for anything else. */
+export function classNameOf(value: PickleValue | undefined): string | undefined {
+  if (isGlobal(value)) return `${value.module}.${value.name}`;
+  if (!isReduced(value)) return undefined;
+  return isGlobal(value.callable) ? `${value.callable.module}.${value.callable.name}` : undefined;
+}

@@ -1,0 +1,419 @@
+import { BnsumError, isBnsumError } from '../../ir/error.ts';
+import { LIMITS } from '../../ir/limits.ts';
+import {
+  addItems,
+  append,
+  build,
+  call,
+  importExtension,
+  importGlobal,
+  recordPersistent,
+  setItems,
+} from './pickle-effect.ts';
+import type { PickleRun } from './pickle-event.ts';
+import {
+  breach,
+  fail,
+  find,
+  type Machine,
+  makeMachine,
+  memoSize,
+  type PickleOptions,
+  placeOf,
+  pop,
+  popMark,
+  push,
+  recall,
+  remember,
+  take,
+  takeBytes,
+  takeInt32,
+  takeLine,
+  takeUint8,
+  takeUint16,
+  takeUint32,
+  takeUint64,
+  top,
+} from './pickle-machine.ts';
+import {
+  decodeLong,
+  decodeOldString,
+  decodeQuoted,
+  decodeRawUnicode,
+  decodeUtf8,
+  latin1,
+  parseFloatLine,
+  parseInteger,
+} from './pickle-text.ts';
+import { isNode, itemsOf, makeDict, type PickleValue, type TupleNode } from './pickle-value.ts';
+
+/**
+ * Walks one pickle from `start` to its STOP and describes what it holds. Nothing is imported, called or looked up: the
+ * result is plain data, and every import and call is an event. Never throws for bad bytes: `error` says where it broke,
+ * and events and findings hold what came before. Several pickles in one buffer: start again at `end`.
+ */
+export function runPickle(bytes: Uint8Array, start: number, options: PickleOptions): PickleRun {
+  const state = makeMachine(bytes, start, options);
+  let value: PickleValue | undefined;
+  let error: BnsumError | undefined;
+  try {
+    value = run(state);
+  } catch (cause) {
+    if (!isBnsumError(cause)) throw cause;
+    error = cause;
+  }
+  return {
+    value: error === undefined ? value : undefined,
+    end: error === undefined ? state.position : state.opStart,
+    opcodes: state.opIndex,
+    protocol: state.protocol,
+    events: state.events,
+    findings: state.findings,
+    error,
+  };
+}
+
+/** Like runPickle, but throws the BnsumError of a stream that breaks. */
+export function unpickle(
+  bytes: Uint8Array,
+  start: number,
+  options: PickleOptions,
+): PickleRun & { readonly value: PickleValue } {
+  const result = runPickle(bytes, start, options);
+  if (result.error !== undefined) throw result.error;
+  if (result.value === undefined) {
+    throw new BnsumError({ code: 'INTERNAL', file: options.file, reason: 'a pickle ended without a value' });
+  }
+  return { ...result, value: result.value };
+}
+
+function run(m: Machine): PickleValue {
+  if (m.bytes.length - m.position > LIMITS.pickleBytes) {
+    fail(m, 'LIMIT', `the pickle is larger than ${LIMITS.pickleBytes} bytes`);
+  }
+  if (m.position >= m.bytes.length) {
+    throw new BnsumError({
+      code: 'TRUNCATED',
+      file: m.options.file,
+      place: `@${m.position}`,
+      reason: 'empty: no pickle here',
+    });
+  }
+  for (;;) {
+    m.opStart = m.position;
+    if (m.opIndex >= LIMITS.pickleOpcodes) fail(m, 'LIMIT', `more than ${LIMITS.pickleOpcodes} opcodes`);
+    if (m.position >= m.bytes.length) {
+      m.opcode = 0x2e;
+      fail(m, 'TRUNCATED', 'truncated: the stream ends before it');
+    }
+    if (m.frameEnd >= 0 && m.position >= m.frameEnd) m.frameEnd = -1;
+    m.opcode = m.bytes[m.position] ?? 0;
+    m.position += 1;
+    if (m.opcode === 0x2e) {
+      const value = pop(m);
+      if (m.stack.length > 0 || m.marks.length > 0) {
+        find(m, 'LEFT_ON_STACK', `${m.stack.length} values were made and not used`);
+      }
+      m.opIndex += 1;
+      return value;
+    }
+    const made = step(m);
+    if (made !== undefined) push(m, made);
+    m.opIndex += 1;
+  }
+}
+
+/** One opcode, its byte already consumed; gives the value to push, undefined for none. */
+function step(m: Machine): PickleValue | undefined {
+  switch (m.opcode) {
+    case 0x71: // BINPUT
+      remember(m, takeUint8(m), top(m));
+      return undefined;
+    case 0x72: // LONG_BINPUT
+      remember(m, takeUint32(m), top(m));
+      return undefined;
+    case 0x94: // MEMOIZE
+      remember(m, memoSize(m), top(m));
+      return undefined;
+    case 0x70: // PUT
+      remember(m, memoIndex(m), top(m));
+      return undefined;
+    case 0x68: // BINGET
+      return recall(m, takeUint8(m));
+    case 0x6a: // LONG_BINGET
+      return recall(m, takeUint32(m));
+    case 0x67: // GET
+      return recall(m, memoIndex(m));
+    case 0x4b: // BININT1
+      return takeUint8(m);
+    case 0x4d: // BININT2
+      return takeUint16(m);
+    case 0x4a: // BININT
+      return takeInt32(m);
+    case 0x58: // BINUNICODE
+      return text(m, takeUint32(m));
+    case 0x8c: // SHORT_BINUNICODE
+      return text(m, takeUint8(m));
+    case 0x8d: // BINUNICODE8
+      return text(m, takeUint64(m));
+    case 0x28: // MARK
+      if (m.marks.length >= LIMITS.pickleMarkDepth) {
+        fail(m, 'LIMIT', `marks are nested deeper than ${LIMITS.pickleMarkDepth}`);
+      }
+      m.marks.push(m.stack.length);
+      return undefined;
+    case 0x74: // TUPLE
+      return tuple(popMark(m));
+    case 0x29: // EMPTY_TUPLE
+      return tuple([]);
+    case 0x85: // TUPLE1
+      return tuple([pop(m)]);
+    case 0x86: {
+      // TUPLE2
+      const second = pop(m);
+      return tuple([pop(m), second]);
+    }
+    case 0x87: {
+      // TUPLE3
+      const third = pop(m);
+      const second = pop(m);
+      return tuple([pop(m), second, third]);
+    }
+    case 0x51: // BINPERSID
+      return persist(m, pop(m));
+    case 0x50: // PERSID
+      return persist(m, decodeUtf8(takeLine(m)) ?? fail(m, 'MALFORMED', 'its id is not text'));
+    case 0x52: {
+      // REDUCE
+      const args = pop(m);
+      return call(m, pop(m), argumentsOf(m, args));
+    }
+    case 0x81: {
+      // NEWOBJ
+      const args = pop(m);
+      return call(m, pop(m), argumentsOf(m, args));
+    }
+    case 0x92: {
+      // NEWOBJ_EX
+      const keywords = pop(m);
+      const args = pop(m);
+      return call(m, pop(m), argumentsOf(m, args), keywords);
+    }
+    case 0x6f: {
+      // OBJ
+      const [callable, ...args] = popMark(m);
+      if (callable === undefined) fail(m, 'MALFORMED', 'no class above the mark');
+      return call(m, callable, args);
+    }
+    case 0x69: {
+      // INST
+      const callable = globalLines(m);
+      return call(m, callable, popMark(m));
+    }
+    case 0x63: // GLOBAL
+      return globalLines(m);
+    case 0x93: {
+      // STACK_GLOBAL
+      const name = pop(m);
+      return importGlobal(m, pop(m), name);
+    }
+    case 0x62: {
+      // BUILD
+      const state = pop(m);
+      build(m, top(m), state);
+      return undefined;
+    }
+    case 0x73: {
+      // SETITEM
+      const value = pop(m);
+      const key = pop(m);
+      setItems(m, top(m), [key, value]);
+      return undefined;
+    }
+    case 0x75: {
+      // SETITEMS
+      const items = popMark(m);
+      setItems(m, top(m), items);
+      return undefined;
+    }
+    case 0x61: {
+      // APPEND
+      const value = pop(m);
+      append(m, top(m), [value]);
+      return undefined;
+    }
+    case 0x65: {
+      // APPENDS
+      const items = popMark(m);
+      append(m, top(m), items);
+      return undefined;
+    }
+    case 0x90: {
+      // ADDITEMS
+      const items = popMark(m);
+      addItems(m, top(m), items);
+      return undefined;
+    }
+    case 0x7d: // EMPTY_DICT
+      return makeDict('dict');
+    case 0x5d: // EMPTY_LIST
+      return { kind: 'list', items: [] };
+    case 0x8f: // EMPTY_SET
+      return { kind: 'set', frozen: false, items: [] };
+    case 0x91: // FROZENSET
+      return { kind: 'set', frozen: true, items: popMark(m) };
+    case 0x6c: // LIST
+      return { kind: 'list', items: popMark(m) };
+    case 0x64: {
+      // DICT
+      const dict = makeDict('dict');
+      setItems(m, dict, popMark(m));
+      return dict;
+    }
+    case 0x4e: // NONE
+      return null;
+    case 0x88: // NEWTRUE
+      return true;
+    case 0x89: // NEWFALSE
+      return false;
+    case 0x8a: // LONG1
+      return long(m, takeUint8(m));
+    case 0x8b: // LONG4
+      return long(m, takeInt32(m));
+    case 0x47: // BINFLOAT
+      return float(m.view.getFloat64(take(m, 8), false));
+    default:
+      return stepRare(m);
+  }
+}
+
+function stepRare(m: Machine): PickleValue | undefined {
+  switch (m.opcode) {
+    case 0x80: {
+      // PROTO
+      const protocol = takeUint8(m);
+      if (protocol > 5) fail(m, 'UNSUPPORTED', `protocol ${protocol}; 0 to 5 are known`);
+      if (m.opIndex > 0) breach(m, 'PROTO', 'MALFORMED', 'stands inside the stream, not at its start');
+      m.protocol = protocol;
+      return undefined;
+    }
+    case 0x95: {
+      // FRAME
+      const inside = m.frameEnd >= 0;
+      const length = takeUint64(m);
+      if (inside) breach(m, 'FRAME', 'MALFORMED', 'a frame begins inside another one');
+      if (m.position + length > m.bytes.length) {
+        if (m.strict) fail(m, 'TRUNCATED', `a frame of ${length} bytes, ${m.bytes.length - m.position} are left`);
+        find(m, 'FRAME', `a frame of ${length} bytes is longer than the stream`);
+        return undefined;
+      }
+      m.frameEnd = m.position + length;
+      return undefined;
+    }
+    case 0x30: // POP: an empty segment is ended by dropping its mark, as Python does
+      if (m.marks.length > 0 && m.stack.length === m.marks.at(-1)) m.marks.pop();
+      else pop(m);
+      return undefined;
+    case 0x31: // POP_MARK
+      popMark(m);
+      return undefined;
+    case 0x32: // DUP
+      return top(m);
+    case 0x49: {
+      // INT
+      const line = latin1(takeLine(m));
+      if (line === '00' || line === '01') return line === '01';
+      return integer(m, line);
+    }
+    case 0x4c: // LONG
+      return integer(m, latin1(takeLine(m)).replace(/L\s*$/, ''));
+    case 0x46: // FLOAT
+      return float(parseFloatLine(latin1(takeLine(m))) ?? fail(m, 'MALFORMED', 'its argument is not a number'));
+    case 0x53: // STRING
+      return decodeOldString(decodeQuoted(takeLine(m)) ?? fail(m, 'MALFORMED', 'its argument is not quoted'));
+    case 0x54: {
+      // BINSTRING
+      const length = takeInt32(m);
+      if (length < 0) fail(m, 'MALFORMED', `negative length ${length}`);
+      return decodeOldString(takeBytes(m, length));
+    }
+    case 0x55: // SHORT_BINSTRING
+      return decodeOldString(takeBytes(m, takeUint8(m)));
+    case 0x56: // UNICODE
+      return decodeRawUnicode(takeLine(m)) ?? fail(m, 'MALFORMED', 'its escapes are broken');
+    case 0x42: // BINBYTES
+      return takeBytes(m, takeUint32(m));
+    case 0x43: // SHORT_BINBYTES
+      return takeBytes(m, takeUint8(m));
+    case 0x8e: // BINBYTES8
+    case 0x96: // BYTEARRAY8
+      return takeBytes(m, takeUint64(m));
+    case 0x97: // NEXT_BUFFER
+      return fail(m, 'UNSUPPORTED', 'out-of-band buffers are not part of the file');
+    case 0x98: // READONLY_BUFFER
+      top(m);
+      return undefined;
+    case 0x82: // EXT1
+      return importExtension(m, takeUint8(m));
+    case 0x83: // EXT2
+      return importExtension(m, takeUint16(m));
+    case 0x84: // EXT4
+      return importExtension(m, takeInt32(m));
+    default:
+      return fail(m, 'MALFORMED', `byte 0x${m.opcode.toString(16).padStart(2, '0')} is no pickle opcode`);
+  }
+}
+
+function tuple(items: readonly PickleValue[]): TupleNode {
+  return { kind: 'tuple', items };
+}
+
+function float(value: number): PickleValue {
+  return Number.isInteger(value) ? { kind: 'float', value } : value;
+}
+
+function text(m: Machine, length: number): string {
+  return decodeUtf8(takeBytes(m, length)) ?? fail(m, 'MALFORMED', 'its text is not UTF-8');
+}
+
+function long(m: Machine, length: number): number | bigint {
+  if (length < 0) fail(m, 'MALFORMED', `negative length ${length}`);
+  // log10(256) is 2.41 digits a byte.
+  if (length * 2.41 > LIMITS.pickleIntegerDigits) {
+    fail(m, 'LIMIT', `an integer of ${length} bytes has more than ${LIMITS.pickleIntegerDigits} digits`);
+  }
+  return decodeLong(takeBytes(m, length));
+}
+
+function integer(m: Machine, line: string): number | bigint {
+  const value = parseInteger(line, LIMITS.pickleIntegerDigits);
+  if (value === 'too long') fail(m, 'LIMIT', `an integer of more than ${LIMITS.pickleIntegerDigits} digits`);
+  return value ?? fail(m, 'MALFORMED', 'its argument is not an integer');
+}
+
+function memoIndex(m: Machine): number {
+  const value = integer(m, latin1(takeLine(m)));
+  if (typeof value !== 'number' || value < 0) fail(m, 'MALFORMED', 'its memo index is not a small whole number');
+  return value;
+}
+
+function argumentsOf(m: Machine, args: PickleValue): readonly PickleValue[] {
+  const items = itemsOf(args);
+  if (items !== undefined && isNode(args) && args.kind === 'tuple') return items;
+  breach(m, 'WRONG_TARGET', 'MALFORMED', 'its arguments are not a tuple');
+  return [args];
+}
+
+function globalLines(m: Machine): ReturnType<typeof importGlobal> {
+  const module = decodeUtf8(takeLine(m));
+  const name = decodeUtf8(takeLine(m));
+  if (module === undefined || name === undefined) return importGlobal(m, null, null);
+  return importGlobal(m, module, name);
+}
+
+function persist(m: Machine, id: PickleValue): PickleValue {
+  recordPersistent(m, id);
+  return m.options.persist === undefined
+    ? { kind: 'persistent', id, offset: m.opStart }
+    : m.options.persist(id, placeOf(m));
+}
