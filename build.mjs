@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { buildHdf5Worker } from './build-hdf5-worker.mjs';
 
 const root = dirname(fileURLToPath(import.meta.url));
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -26,6 +27,8 @@ await build({
   minifySyntax: true,
 });
 for (const name of bins) chmodSync(join(dist, 'bin', `${name}.cjs`), 0o755);
+
+await buildHdf5Worker({ root, outdir: join(dist, 'worker'), define });
 
 await build({
   ...common,
