@@ -3,27 +3,61 @@ import type { Kind } from '../ir/kind.ts';
 import type { Dialect, NormAttrs } from '../ir/model.ts';
 import { activation, softmax } from './activation.ts';
 import { batchNorm } from './batch-norm.ts';
+import { conv } from './conv.ts';
+import { dense, einsumDense } from './dense.ts';
 import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
+import { groupNorm, instanceNorm } from './group-norm.ts';
+import { layerNorm } from './layer-norm.ts';
+import { layerScale } from './layer-scale.ts';
 import { add, average, concatenate, dot, maximum, minimum, multiply, subtract } from './merge.ts';
+import { normalization } from './normalization.ts';
 import { dropout, identity, masking, noise } from './plain.ts';
+import { adaptivePool, avgPool, globalAvgPool, globalMaxPool, maxPool } from './pool.ts';
+import { prelu } from './prelu.ts';
+import { rescaling } from './rescaling.ts';
+import { rmsNorm } from './rms-norm.ts';
+import { flatten, input, permute, repeat, reshape } from './shape.ts';
+import { unitNorm } from './unit-norm.ts';
 
 /** Every layer family, one line each. Two families that claim one kind, or one type in one dialect, are refused. */
 const FAMILIES: readonly Family[] = [
   activation,
+  adaptivePool,
   add,
   average,
+  avgPool,
   batchNorm,
   concatenate,
+  conv,
+  dense,
   dot,
   dropout,
+  einsumDense,
+  flatten,
+  globalAvgPool,
+  globalMaxPool,
+  groupNorm,
   identity,
+  input,
+  instanceNorm,
+  layerNorm,
+  layerScale,
   masking,
   maximum,
+  maxPool,
   minimum,
   multiply,
   noise,
+  normalization,
+  permute,
+  prelu,
+  repeat,
+  rescaling,
+  reshape,
+  rmsNorm,
   softmax,
   subtract,
+  unitNorm,
 ];
 
 const byKind = new Map<Kind, Family>();
