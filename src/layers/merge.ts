@@ -65,10 +65,11 @@ function broadcastPair(left: readonly Dim[], right: readonly Dim[]): readonly Di
   return merged;
 }
 
-export const add: Family = elementwise('add', 'Add', {
-  keras: ['Add', 'Merge:sum'],
-  onnx: ['Sum'],
-});
+/** Attributes: scale (1, or InceptionResNetV2's factor of the second input in x₀ + scale · x₁). */
+export const add: Family = {
+  ...elementwise('add', 'Add', { keras: ['Add', 'Merge:sum', 'CustomScaleLayer'], onnx: ['Sum'] }),
+  normalise: (type, attrs) => ({ scale: type === 'CustomScaleLayer' ? numberOf(attrs, 'scale', 1) : 1 }),
+};
 export const subtract: Family = elementwise('subtract', 'Subtract', { keras: ['Subtract'] });
 export const multiply: Family = elementwise('multiply', 'Multiply', { keras: ['Multiply', 'Merge:mul'] });
 export const average: Family = elementwise('average', 'Average', {

@@ -14,16 +14,26 @@ const VARIANTS: ReadonlyMap<string, string> = new Map([
   ['Dropout3d', 'channel'],
   ['AlphaDropout', 'alpha'],
   ['FeatureAlphaDropout', 'channel_alpha'],
+  ['StochasticDepth', 'sample'],
+  ['DropPath', 'sample'],
 ]);
 
 /**
- * Attributes: rate, variant ('element', 'channel', 'alpha', 'channel_alpha'), spatial (1, 2, 3 or null), noiseShape
+ * Attributes: rate, variant ('element', 'channel', 'alpha', 'channel_alpha', 'sample': a sample is kept or dropped whole), spatial (1, 2, 3 or null), noiseShape
  * (null, or a list with 1 where one draw is shared and null where the size is the input's).
  */
 export const dropout: Family = {
   kind: 'dropout',
   types: {
-    keras: ['Dropout', 'SpatialDropout1D', 'SpatialDropout2D', 'SpatialDropout3D', 'AlphaDropout'],
+    keras: [
+      'Dropout',
+      'SpatialDropout1D',
+      'SpatialDropout2D',
+      'SpatialDropout3D',
+      'AlphaDropout',
+      'StochasticDepth',
+      'FixedDropout',
+    ],
     torch: ['Dropout', 'Dropout1d', 'Dropout2d', 'Dropout3d', 'AlphaDropout', 'FeatureAlphaDropout'],
     onnx: ['Dropout'],
   },
@@ -31,7 +41,10 @@ export const dropout: Family = {
     const spatial = /([123])[Dd]$/.exec(type)?.[1];
     return {
       // Keras 1 and PyTorch say p; ONNX moved the ratio to an input in opset 12.
-      rate: dialect === 'keras' ? numberOf(attrs, ['rate', 'p'], 0.5) : numberOrNull(attrs, ['p', 'ratio']),
+      rate:
+        dialect === 'keras'
+          ? numberOf(attrs, ['rate', 'p', 'drop_path_rate'], 0.5)
+          : numberOrNull(attrs, ['p', 'ratio']),
       variant: VARIANTS.get(type) ?? 'element',
       spatial: spatial === undefined ? null : Number(spatial),
       noiseShape: plainValue(attributeOf(attrs, 'noise_shape')),
@@ -43,6 +56,7 @@ export const dropout: Family = {
     const { norm } = layer;
     const p = normNumber(norm, 'rate') ?? 0.5;
     const noise = norm['noiseShape'];
+    if (norm['variant'] === 'sample') return twin([customModule('DropPath', { p })]);
     if (norm['variant'] === 'channel') return twin([twinModule(`Dropout${norm['spatial'] ?? 2}d`, { p })]);
     if (Array.isArray(noise) && norm['variant'] === 'element') {
       // One draw per sample is stochastic depth; other shapes have no module.
