@@ -8,12 +8,18 @@ export type DiagnosticCode =
   | 'ASSUMED'
   | 'CANDIDATE_CHOSEN'
   | 'CLASS_ASSUMED'
+  | 'CLASS_INFERRED'
   | 'CODE_PRESENT'
+  | 'COMMON_PREFIX'
   | 'CUSTOM_LAYER'
   | 'DROPPED'
+  | 'DUPLICATE_KEY'
   | 'FILLED'
   | 'KIND_GUESSED'
+  | 'LAYER_SKIPPED'
   | 'NO_ARCHITECTURE'
+  | 'NOT_A_TENSOR'
+  | 'NOT_SAVED'
   | 'NO_TWIN'
   | 'PARTIAL_OVERLAP'
   | 'SHAPE_UNKNOWN'
@@ -24,12 +30,24 @@ export type DiagnosticCode =
 export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   /** A tensor of an unrecognised layer is counted as a parameter. */
   CLASS_ASSUMED: 'info',
+  /** Parameters and buffers are told apart by the recognised layers, since the file does not say; args: parameters, buffers. */
+  CLASS_INFERRED: 'info',
+  /** All names begin with a wrapper's prefix, which paths keep; args: prefix. */
+  COMMON_PREFIX: 'info',
+  /** A key was set twice in one dict: the last value counts; args: count, first. */
+  DUPLICATE_KEY: 'warning',
+  /** Values of a state_dict that are no tensors and are left out; args: count, first. */
+  NOT_A_TENSOR: 'info',
+  /** Buffers that the module keeps out of its state_dict; args: count, first. */
+  NOT_SAVED: 'info',
   /** A custom layer, summarised from its weights. */
   CUSTOM_LAYER: 'info',
   /** Several state_dicts in one checkpoint; one was chosen. */
   CANDIDATE_CHOSEN: 'info',
   /** A kind was inferred from names and shapes. */
   KIND_GUESSED: 'info',
+  /** A layer was left out on request. */
+  LAYER_SKIPPED: 'warning',
   /** The file holds code that was not looked at further (Lambda, TorchScript). */
   CODE_PRESENT: 'warning',
   /** The config names weights that the file lacks. */
