@@ -3,21 +3,32 @@ import type { Kind } from '../ir/kind.ts';
 import type { Dialect, NormAttrs } from '../ir/model.ts';
 import { activation, softmax } from './activation.ts';
 import { batchNorm } from './batch-norm.ts';
+import { bidirectional } from './bidirectional.ts';
 import { conv } from './conv.ts';
+import { convLstm } from './conv-lstm.ts';
+import { convTranspose } from './conv-transpose.ts';
 import { dense, einsumDense } from './dense.ts';
+import { depthwiseConv, separableConv } from './depthwise.ts';
+import { embedding, reversibleEmbedding } from './embedding.ts';
 import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
 import { groupNorm, instanceNorm } from './group-norm.ts';
 import { layerNorm } from './layer-norm.ts';
 import { layerScale } from './layer-scale.ts';
+import { locallyConnected } from './locally.ts';
 import { add, average, concatenate, dot, maximum, minimum, multiply, subtract } from './merge.ts';
 import { normalization } from './normalization.ts';
 import { dropout, identity, masking, noise } from './plain.ts';
 import { adaptivePool, avgPool, globalAvgPool, globalMaxPool, maxPool } from './pool.ts';
 import { prelu } from './prelu.ts';
+import { gru, lstm, rnn } from './recurrent.ts';
 import { rescaling } from './rescaling.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { flatten, input, permute, repeat, reshape } from './shape.ts';
+import { crop, resize, upsample, zeroPad } from './spatial.ts';
+import { spectralNorm } from './spectral-norm.ts';
+import { timeDistributed } from './time-distributed.ts';
 import { unitNorm } from './unit-norm.ts';
+import { rnnContainer, stackedCells, wrapper } from './wrappers.ts';
 
 /** Every layer family, one line each. Two families that claim one kind, or one type in one dialect, are refused. */
 const FAMILIES: readonly Family[] = [
@@ -27,21 +38,30 @@ const FAMILIES: readonly Family[] = [
   average,
   avgPool,
   batchNorm,
+  bidirectional,
   concatenate,
   conv,
+  convLstm,
+  convTranspose,
+  crop,
   dense,
+  depthwiseConv,
   dot,
   dropout,
   einsumDense,
+  embedding,
   flatten,
   globalAvgPool,
   globalMaxPool,
   groupNorm,
+  gru,
   identity,
   input,
   instanceNorm,
   layerNorm,
   layerScale,
+  locallyConnected,
+  lstm,
   masking,
   maximum,
   maxPool,
@@ -54,10 +74,21 @@ const FAMILIES: readonly Family[] = [
   repeat,
   rescaling,
   reshape,
+  resize,
+  reversibleEmbedding,
   rmsNorm,
+  rnn,
+  rnnContainer,
+  separableConv,
   softmax,
+  spectralNorm,
+  stackedCells,
   subtract,
+  timeDistributed,
   unitNorm,
+  upsample,
+  wrapper,
+  zeroPad,
 ];
 
 const byKind = new Map<Kind, Family>();
