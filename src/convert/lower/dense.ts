@@ -1,0 +1,41 @@
+import { activate } from './activation.ts';
+import { type Emit, type Emitted, plainAxes } from './context.ts';
+import type { Ref } from './lowered.ts';
+
+/** A value whose last Keras axis is PyTorch's last one too, the rest wherever it is. */
+export function lastAxisLast(emit: Emit, ref: Ref): Ref {
+  const rank = ref.axes.length;
+  return ref.axes[rank - 1] === rank - 1 ? ref : emit.arrange(ref, plainAxes(rank));
+}
+
+/** Dense and Linear-like EinsumDense: acts on the last axis; after Flatten its kernel takes the features as they come. */
+export function emitDense(emit: Emit): Emitted {
+  const given = emit.inputs[0] as Ref;
+  const takesOrder = given.features !== null && emit.calls === 1 && emit.layer.kind === 'dense';
+  if (takesOrder) emit.takes(given.features ?? []);
+  const input = lastAxisLast(emit, takesOrder ? given : emit.plain(given));
+  const comment = takesOrder ? 'Its weight is stored for features flattened channels first.' : undefined;
+  const shape = emit.outputShapes[0] ?? null;
+  const output = emit.line(`${emit.module(comment)}(${input.name})`, { shape, axes: input.axes });
+  return [activate(emit, output, emit.norm['activation'])];
+}
+
+/** EinsumDense by its equation: Keras' own axis order. */
+export function emitEinsumDense(emit: Emit): Emitted {
+  if (emit.twin?.modules[0]?.type === 'Linear') return emitDense(emit);
+  const input = emit.keras(emit.inputs[0] as Ref);
+  const shape = emit.outputShapes[0] ?? null;
+  const output = emit.line(`${emit.module()}(${input.name})`, {
+    shape,
+    axes: plainAxes(shape?.length ?? input.axes.length),
+  });
+  return [activate(emit, output, emit.norm['activation'])];
+}
+
+/** Embedding: (N, …) integers to (N, …, D). */
+export function emitEmbedding(emit: Emit): Emitted {
+  const input = emit.keras(emit.inputs[0] as Ref);
+  const shape = emit.outputShapes[0] ?? null;
+  const rank = shape?.length ?? input.axes.length + 1;
+  return [emit.line(`${emit.module()}(${input.name}.long())`, { shape, axes: plainAxes(rank) })];
+}

@@ -1,0 +1,596 @@
+import { type Diagnostic, note } from '../../ir/diagnostic.ts';
+import { BnsumError } from '../../ir/error.ts';
+import { EMPTY_OBJECT } from '../../ir/json.ts';
+import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
+import type { Twin, TwinSource } from '../../layers/family.ts';
+import { twinOf } from '../../layers/registry.ts';
+import { attributeOf, classNameOf, identifierOf, NameSet } from '../names.ts';
+import { channelAxes, type Emit, type Emitted, literal, plainAxes, sameAxes, sameOrder } from './context.ts';
+import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
+import { emitterOf, layoutWish } from './registry.ts';
+
+export interface LowerOptions {
+  readonly file: string;
+  /** Layer paths to leave out: their calls pass their input on. */
+  readonly skip: ReadonlySet<string>;
+}
+
+/** What the calls of one class share while they are lowered. */
+interface Draft {
+  readonly graph: string;
+  readonly name: string;
+  readonly attributes: Attribute[];
+  readonly attributeNames: NameSet;
+  /** Layer path (and suffix) to attribute name. */
+  readonly registered: Map<string, string>;
+  readonly statements: Statement[];
+  readonly hints: Map<string, string>;
+  readonly arranged: Map<string, Ref>;
+}
+
+interface Work {
+  readonly model: Model;
+  readonly options: LowerOptions;
+  readonly layers: ReadonlyMap<string, Layer>;
+  readonly children: ReadonlyMap<string, readonly Layer[]>;
+  readonly callCounts: ReadonlyMap<string, number>;
+  readonly twins: Map<string, Twin>;
+  readonly firstInputs: ReadonlyMap<string, readonly Shape[] | null>;
+  readonly classes: LoweredClass[];
+  readonly classNames: NameSet;
+  readonly lowered: Map<string, LoweredClass>;
+  readonly inputOrder: Map<string, FeatureOrder>;
+  readonly outputOrder: Map<string, FeatureOrder>;
+  readonly helpers: Set<string>;
+  readonly diagnostics: Diagnostic[];
+  token: number;
+}
+
+/**
+ * Lowers a Keras model with a graph. Throws BnsumError REFUSED naming the first layer or operation that PyTorch code
+ * cannot stand for, and NOT_FOUND when the model has no graph.
+ */
+export function lowerModel(model: Model, options: LowerOptions): Lowered {
+  const root = model.graphs.get('');
+  if (root === undefined) {
+    throw new BnsumError({
+      code: 'NOT_FOUND',
+      file: options.file,
+      reason: 'the file holds weights without an architecture',
+      next: 'give the architecture with --config FILE (a to_json() text, a config.json, or another Keras file)',
+    });
+  }
+  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const work: Work = {
+    model,
+    options,
+    layers,
+    children: childrenOf(model),
+    callCounts: countCalls(model),
+    twins: new Map(),
+    firstInputs: inputsOfFirstCalls(model),
+    classes: [],
+    classNames: new NameSet(['nn', 'torch', 'F', 'OrderedDict']),
+    lowered: new Map(),
+    inputOrder: new Map(),
+    outputOrder: new Map(),
+    helpers: new Set(),
+    diagnostics: [],
+    token: 0,
+  };
+  lowerGraph(work, '', root, classNameOf(model.name === '' ? 'model' : model.name));
+  return {
+    classes: work.classes,
+    modules: modulePaths(work),
+    inputOrder: work.inputOrder,
+    outputOrder: work.outputOrder,
+    helpers: work.helpers,
+    diagnostics: work.diagnostics,
+  };
+}
+
+function childrenOf(model: Model): Map<string, Layer[]> {
+  const children = new Map<string, Layer[]>();
+  for (const layer of model.layers) {
+    if (layer.parent === null) continue;
+    const list = children.get(layer.parent);
+    if (list === undefined) children.set(layer.parent, [layer]);
+    else list.push(layer);
+  }
+  return children;
+}
+
+function countCalls(model: Model): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const graph of model.graphs.values()) {
+    for (const call of graph.calls) {
+      if (call.layer !== null) counts.set(call.layer, (counts.get(call.layer) ?? 0) + 1);
+    }
+  }
+  return counts;
+}
+
+/** Input shapes of each layer's first call; null where one of them is not known. */
+export function inputsOfFirstCalls(model: Model): Map<string, readonly Shape[] | null> {
+  const inputs = new Map<string, readonly Shape[] | null>();
+  for (const graph of model.graphs.values()) {
+    for (const call of graph.calls) {
+      if (call.layer === null || inputs.has(call.layer)) continue;
+      const shapes = call.inputs.flatMap((input) =>
+        typeof input === 'number' ? [graph.values[input]?.shape ?? null] : [],
+      );
+      inputs.set(call.layer, shapes.every((shape) => shape !== null) ? shapes : null);
+    }
+  }
+  return inputs;
+}
+
+/** What a layer's twin is derived from, its children included. */
+export function twinSourceOf(
+  layer: Layer,
+  children: ReadonlyMap<string, readonly Layer[]>,
+  inputs: ReadonlyMap<string, readonly Shape[] | null>,
+): TwinSource {
+  return {
+    path: layer.path,
+    kind: layer.kind,
+    type: layer.type,
+    norm: layer.norm,
+    weights: layer.weights,
+    inputs: inputs.get(layer.path) ?? null,
+    children: (children.get(layer.path) ?? []).map((child) => twinSourceOf(child, children, inputs)),
+  };
+}
+
+function lowerGraph(work: Work, path: string, graph: Graph, wantedName: string): LoweredClass {
+  const done = work.lowered.get(path);
+  if (done !== undefined) return done;
+  const draft: Draft = {
+    graph: path,
+    name: wantedName,
+    attributes: [],
+    attributeNames: new NameSet(),
+    registered: new Map(),
+    statements: [],
+    hints: new Map(),
+    arranged: new Map(),
+  };
+  const refs = new Map<number, Ref>();
+  const inputs: Port[] = [];
+  const inputTokens: string[] = [];
+  for (const id of graph.inputs) {
+    const shape = graph.values[id]?.shape ?? null;
+    if (shape === null) {
+      throw new BnsumError({
+        code: 'REFUSED',
+        file: work.options.file,
+        place: path === '' ? 'the model' : `model ${path}`,
+        reason: 'its input shape is not in the file',
+        next: 'save the model after it was built, or give a config with the input shape by --config FILE',
+      });
+    }
+    const axes = wishedAxes(work, graph, id, shape);
+    const token = newToken(work, draft, inputNameOf(graph, id));
+    inputTokens.push(token);
+    inputs.push({ name: inputNameOf(graph, id), shape, axes });
+    refs.set(id, { name: token, shape, axes, features: null });
+  }
+  for (const call of graph.calls) lowerCall(work, draft, graph, call, refs);
+  const returned = graph.outputs.map((id) => {
+    const ref = refs.get(id);
+    if (ref === undefined)
+      throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'an output of no call' });
+    return plain(work, draft, ref);
+  });
+  const outputs = returned.map((ref, index) => ({
+    name: `output_${index}`,
+    shape: ref.shape ?? [],
+    axes: ref.axes,
+  }));
+  const named = nameValues(draft, inputs, inputTokens, returned);
+  const lowered: LoweredClass = {
+    graph: path,
+    name: work.classNames.take(wantedName),
+    attributes: draft.attributes,
+    inputs: named.inputs,
+    statements: named.statements,
+    returns: named.returns,
+    outputs,
+  };
+  work.lowered.set(path, lowered);
+  work.classes.push(lowered);
+  return lowered;
+}
+
+/** The input layer's name where the graph tells it through a call, else input, input_2 … */
+function inputNameOf(graph: Graph, id: number): string {
+  const at = graph.inputs.indexOf(id);
+  return at <= 0 && graph.inputs.length === 1 ? 'x' : `input_${at + 1}`;
+}
+
+function newToken(work: Work, draft: Draft, hint: string): string {
+  work.token += 1;
+  const token = `\u27e6${work.token}\u27e7`;
+  draft.hints.set(token, identifierOf(hint));
+  return token;
+}
+
+/** Channels first where the value's first consumer that cares wants them, else Keras' order. */
+function wishedAxes(work: Work, graph: Graph, id: number, shape: Shape): Axes {
+  const rank = shape.length;
+  if (rank < 3) return plainAxes(rank);
+  const wish = followWish(work, graph, id, rank, new Set());
+  if (wish !== null) return wish;
+  return rank > 3 ? channelAxes(rank, rank - 1) : plainAxes(rank);
+}
+
+function followWish(work: Work, graph: Graph, id: number, rank: number, seen: Set<number>): Axes | null {
+  if (seen.has(id)) return null;
+  seen.add(id);
+  for (const call of graph.calls) {
+    const at = call.inputs.indexOf(id);
+    if (at < 0) continue;
+    const layer = call.layer === null ? undefined : work.layers.get(call.layer);
+    if (layer?.kind === 'model') {
+      const inner = work.model.graphs.get(layer.path);
+      const port = inner?.inputs[at];
+      const wish = inner === undefined || port === undefined ? null : followWish(work, inner, port, rank, new Set());
+      if (wish !== null) return wish;
+      continue;
+    }
+    const wish = layer === undefined ? 'any' : layoutWish(layer);
+    if (wish === 'keras') return plainAxes(rank);
+    if (wish === 'any') {
+      for (const output of call.outputs) {
+        if (graph.values[output]?.shape?.length !== rank) continue;
+        const further = followWish(work, graph, output, rank, seen);
+        if (further !== null) return further;
+      }
+      continue;
+    }
+    if (wish === 'none') continue;
+    return channelAxes(rank, wish.channel < 0 ? wish.channel + rank : wish.channel);
+  }
+  return null;
+}
+
+function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map<number, Ref>): void {
+  const layer = call.layer === null ? null : (work.layers.get(call.layer) ?? null);
+  const inputs = call.inputs.flatMap((input) => {
+    if (typeof input !== 'number') return [];
+    const ref = refs.get(input);
+    if (ref === undefined)
+      throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'a call before its input' });
+    return [ref];
+  });
+  const shapes = call.outputs.map((id) => graph.values[id]?.shape ?? null);
+  let outputs: Emitted;
+  if (layer !== null && work.options.skip.has(layer.path)) {
+    const input = inputs[0];
+    if (inputs.length !== 1 || call.outputs.length !== 1 || input === undefined) {
+      throw new BnsumError({
+        code: 'REFUSED',
+        file: work.options.file,
+        place: `layer ${layer.path} (${layer.type})`,
+        reason: 'it cannot be left out, since it has several inputs or outputs',
+      });
+    }
+    outputs = [{ ...input, shape: shapes[0] ?? input.shape }];
+    work.diagnostics.push(note('LAYER_SKIPPED', { layer: layer.path }, { type: layer.type }));
+  } else if (layer?.kind === 'model') {
+    outputs = callModel(work, draft, layer, inputs, shapes);
+  } else {
+    outputs = emitCall(work, draft, layer, call, inputs, shapes, null);
+  }
+  for (const [index, id] of call.outputs.entries()) {
+    const ref = outputs[index];
+    if (ref !== undefined) refs.set(id, ref);
+  }
+}
+
+/** A nested model: one class, one attribute, called with its inputs in the order that its class takes. */
+function callModel(
+  work: Work,
+  draft: Draft,
+  layer: Layer,
+  inputs: readonly Ref[],
+  shapes: readonly (Shape | null)[],
+  attributeFor: Layer = layer,
+): Emitted {
+  const graph = work.model.graphs.get(layer.path);
+  if (graph === undefined) {
+    throw new BnsumError({
+      code: 'REFUSED',
+      file: work.options.file,
+      place: `model ${layer.path} (${layer.type})`,
+      reason: 'its graph is not in the file (a subclassed model keeps its forward pass in code)',
+      next: 'convert a functional or Sequential model, or leave it out with --skip',
+    });
+  }
+  const inner = lowerGraph(work, layer.path, graph, classNameOf(layer.path.split('/').at(-1) ?? layer.path));
+  let name = draft.registered.get(attributeFor.path);
+  if (name === undefined) {
+    name = draft.attributeNames.take(attributeOf(attributeFor.path.split('/').at(-1) ?? attributeFor.path));
+    draft.registered.set(attributeFor.path, name);
+    draft.attributes.push({ name, layer: attributeFor.path, build: `${inner.name}()` });
+  }
+  const given = inner.inputs.map((port, index) => {
+    const ref = inputs[index];
+    if (ref === undefined)
+      throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'a model called with too few inputs' });
+    return arrange(work, draft, plain(work, draft, ref), port.axes).name;
+  });
+  const results = inner.outputs.map((port, index) => ({ shape: shapes[index] ?? port.shape, axes: port.axes }));
+  return emitLines(work, draft, `self.${name}(${given.join(', ')})`, results, name);
+}
+
+function emitLines(
+  work: Work,
+  draft: Draft,
+  expr: string,
+  results: readonly { shape: Shape | null; axes: Axes; features?: FeatureOrder | null }[],
+  hint: string,
+  comment?: string,
+): readonly Ref[] {
+  const refs = results.map((result, index) => ({
+    name: newToken(work, draft, results.length === 1 ? hint : `${hint}_${index}`),
+    shape: result.shape,
+    axes: result.axes,
+    features: result.features ?? null,
+  }));
+  draft.statements.push({ targets: refs.map((ref) => ref.name), expr, ...(comment === undefined ? {} : { comment }) });
+  return refs;
+}
+
+function arrange(work: Work, draft: Draft, ref: Ref, axes: Axes): Ref {
+  if (sameAxes(ref.axes, axes)) return ref;
+  const key = `${ref.name} ${axes.join(' ')}`;
+  const had = draft.arranged.get(key);
+  if (had !== undefined) return had;
+  const order = axes.map((axis) => ref.axes.indexOf(axis));
+  const hint = draft.hints.get(ref.name) ?? 'x';
+  const [made] = emitLines(work, draft, `${ref.name}.permute(${order.join(', ')})`, [{ ...ref, axes }], hint);
+  const result = made as Ref;
+  draft.arranged.set(key, result);
+  return result;
+}
+
+function sizeOf(dims: readonly number[]): number {
+  return dims.reduce((product, size) => product * size, 1);
+}
+
+/** Emits what brings scrambled features back into Keras' order. */
+function plain(work: Work, draft: Draft, ref: Ref): Ref {
+  const { features } = ref;
+  if (features === null) return ref;
+  const key = `${ref.name} plain`;
+  const had = draft.arranged.get(key);
+  if (had !== undefined) return had;
+  let at = 0;
+  const parts = features.map(({ dims, order }) => {
+    const size = sizeOf(dims);
+    const part = features.length === 1 ? ref.name : `${ref.name}[:, ${at}:${at + size}]`;
+    at += size;
+    if (dims.length === 1) return part;
+    const torchDims = order.map((axis) => dims[axis] ?? 1);
+    const back = dims.map((_, axis) => order.indexOf(axis) + 1);
+    return `${part}.unflatten(1, ${literal(torchDims)}).permute(0, ${back.join(', ')}).flatten(1)`;
+  });
+  const expr = parts.length === 1 ? (parts[0] ?? '') : `torch.cat([${parts.join(', ')}], dim=1)`;
+  const [made] = emitLines(
+    work,
+    draft,
+    expr,
+    [{ shape: ref.shape, axes: ref.axes }],
+    draft.hints.get(ref.name) ?? 'x',
+    'Back to the order in which Keras flattens (channels last).',
+  );
+  draft.arranged.set(key, made as Ref);
+  return made as Ref;
+}
+
+/** A layer of an operation node, so that emitters see one kind of thing. */
+function operationLayer(call: Call): Layer {
+  return {
+    path: call.op,
+    parent: null,
+    container: false,
+    kind: 'operation',
+    type: call.op,
+    trainable: null,
+    attrs: EMPTY_OBJECT,
+    norm: {},
+    weights: [],
+  };
+}
+
+function emitCall(
+  work: Work,
+  draft: Draft,
+  given: Layer | null,
+  call: Call,
+  inputs: readonly Ref[],
+  shapes: readonly (Shape | null)[],
+  self: string | null,
+): Emitted {
+  const layer = given ?? operationLayer(call);
+  const { file } = work.options;
+  const place = given === null ? `operation ${call.op}` : `layer ${layer.path} (${layer.type})`;
+  const refuse = (reason: string): never => {
+    throw new BnsumError({
+      code: 'REFUSED',
+      file,
+      place,
+      reason,
+      ...(given === null ? {} : { next: `leave it out with --skip ${layer.path} where that makes sense` }),
+    });
+  };
+  const emitter = emitterOf(layer.kind);
+  if (emitter === undefined)
+    return refuse(`no PyTorch counterpart is known for ${layer.type === '' ? 'it' : layer.type}`);
+  const source = twinSourceOf(layer, work.children, work.firstInputs);
+  const hint = layer.path.split('/').at(-1) ?? layer.path;
+  const twin = (): Exclude<Twin, { readonly refused: string }> | null => {
+    const made = work.twins.get(layer.path) ?? twinOf(source);
+    work.twins.set(layer.path, made);
+    if (made.refused !== undefined)
+      return layer.weights.length > 0 || source.children.length > 0 ? refuse(made.refused) : null;
+    return made;
+  };
+  const register = (key: string, wanted: string, attribute: (name: string) => Attribute): string => {
+    const had = draft.registered.get(key);
+    if (had !== undefined) return `self.${had}`;
+    const name = draft.attributeNames.take(attributeOf(wanted));
+    draft.registered.set(key, name);
+    draft.attributes.push(attribute(name));
+    return `self.${name}`;
+  };
+  const emit: Emit = {
+    model: work.model,
+    file,
+    layer,
+    call,
+    norm: layer.norm,
+    get twin() {
+      return twin();
+    },
+    source,
+    inputs,
+    outputShapes: shapes,
+    calls: work.callCounts.get(layer.path) ?? 1,
+    module(comment) {
+      if (self !== null) return self;
+      const made = twin();
+      if (made === null) return refuse('it has no PyTorch module');
+      return register(layer.path, hint, (name) => ({
+        name,
+        layer: layer.path,
+        twin: made,
+        ...(comment === undefined ? {} : { comment }),
+      }));
+    },
+    attribute(suffix, build) {
+      return register(`${layer.path}\u0000${suffix}`, suffix === '' ? hint : `${hint}_${suffix}`, (name) => ({
+        name,
+        layer: null,
+        build,
+      }));
+    },
+    helper(name) {
+      work.helpers.add(name);
+      return name;
+    },
+    line(expr, result, comment) {
+      return emitLines(work, draft, expr, [result], hint, comment)[0] as Ref;
+    },
+    lines(expr, results, comment) {
+      return emitLines(work, draft, expr, results, hint, comment);
+    },
+    arrange: (ref, axes) => arrange(work, draft, ref, axes),
+    plain: (ref) => plain(work, draft, ref),
+    keras: (ref) => arrange(work, draft, plain(work, draft, ref), plainAxes(ref.axes.length)),
+    takes(order) {
+      const had = work.inputOrder.get(layer.path);
+      if (had !== undefined && !sameOrder(had, order)) refuse('it is called on features in two different orders');
+      work.inputOrder.set(layer.path, order);
+    },
+    gives(order) {
+      const had = work.outputOrder.get(layer.path);
+      if (had !== undefined && !sameOrder(had, order)) refuse('it is called on features in two different orders');
+      work.outputOrder.set(layer.path, order);
+    },
+    inner(child, childInputs, childSelf) {
+      const shape = childInputs.map((ref) => ref.shape);
+      if (child.kind === 'model') return callModel(work, draft, child, childInputs, [null], layer);
+      const childCall: Call = {
+        layer: child.path,
+        op: '',
+        attrs: EMPTY_OBJECT,
+        inputs: childInputs.map((_, at) => at),
+        outputs: [0],
+      };
+      void shape;
+      return emitCall(work, draft, child, childCall, childInputs, [null], childSelf);
+    },
+    note(code, args) {
+      work.diagnostics.push(note(code, { layer: layer.path }, args));
+    },
+    refuse,
+  };
+  return emitter(emit);
+}
+
+const TOKEN = /\u27e6\d+\u27e7/g;
+
+/**
+ * Gives every value a name: `x` where it is used once, by the very next statement; else a name from its layer.
+ */
+function nameValues(
+  draft: Draft,
+  inputs: readonly Port[],
+  inputTokens: readonly string[],
+  returned: readonly Ref[],
+): { inputs: Port[]; statements: Statement[]; returns: string[] } {
+  const uses = new Map<string, number[]>();
+  const use = (token: string, at: number): void => {
+    const list = uses.get(token);
+    if (list === undefined) uses.set(token, [at]);
+    else list.push(at);
+  };
+  for (const [index, statement] of draft.statements.entries()) {
+    for (const [token] of statement.expr.matchAll(TOKEN)) use(token, index);
+  }
+  const end = draft.statements.length;
+  for (const ref of returned) use(ref.name, end);
+  const names = new Map<string, string>();
+  const taken = new NameSet(['x', 'self', 'torch', 'nn', 'F', 'math', 'OrderedDict']);
+  const isNext = (token: string, at: number): boolean => (uses.get(token) ?? []).every((where) => where === at + 1);
+  for (const [index, token] of inputTokens.entries()) {
+    const chained = inputTokens.length === 1 && isNext(token, -1);
+    const hint = inputs[index]?.name ?? 'x';
+    names.set(token, chained ? 'x' : taken.take(hint === 'x' ? 'inputs' : identifierOf(hint)));
+  }
+  for (const [index, { targets }] of draft.statements.entries()) {
+    for (const token of targets) {
+      const chained = targets.length === 1 && isNext(token, index);
+      names.set(token, chained ? 'x' : taken.take(draft.hints.get(token) ?? 'value'));
+    }
+  }
+  const rename = (text: string): string => text.replace(TOKEN, (token) => names.get(token) ?? token);
+  return {
+    inputs: inputs.map((port, index) => ({ ...port, name: names.get(inputTokens[index] ?? '') ?? port.name })),
+    statements: draft.statements.map((statement) => ({
+      ...statement,
+      targets: statement.targets.map(rename),
+      expr: rename(statement.expr),
+    })),
+    returns: returned.map((ref) => rename(ref.name)),
+  };
+}
+
+/** Layer path → module path in the root, through the attributes of the classes. */
+function modulePaths(work: Work): Map<string, string> {
+  const paths = new Map<string, string>();
+  const byGraph = new Map(work.classes.map((made) => [made.graph, made]));
+  const walk = (graph: string, prefix: string): void => {
+    const made = byGraph.get(graph);
+    if (made === undefined) return;
+    for (const attribute of made.attributes) {
+      if (attribute.layer === null) continue;
+      const path = prefix === '' ? attribute.name : `${prefix}.${attribute.name}`;
+      paths.set(attribute.layer, path);
+      if (attribute.twin !== undefined) continue;
+      const layer = work.layers.get(attribute.layer);
+      const inner =
+        layer?.kind === 'model'
+          ? layer.path
+          : (work.children.get(attribute.layer) ?? []).find((c) => c.kind === 'model')?.path;
+      if (inner !== undefined) {
+        paths.set(inner, path);
+        walk(inner, path);
+      }
+    }
+  };
+  walk('', '');
+  return paths;
+}

@@ -1,0 +1,120 @@
+import type { Kind } from '../../ir/kind.ts';
+import type { Layer } from '../../ir/model.ts';
+import { normNumber, normNumbers } from '../../layers/attribute.ts';
+import { dataFormatOf } from '../../layers/window.ts';
+import { emitActivation } from './activation.ts';
+import type { Emitter } from './context.ts';
+import { emitAdaptivePool, emitConvolution, emitGlobalPool, emitPool } from './convolution.ts';
+import { emitDense, emitEinsumDense, emitEmbedding } from './dense.ts';
+import { emitConcatenate, emitDot, emitElementwise } from './merge.ts';
+import { emitBatchNorm, emitGroupNorm, emitTrailingNorm } from './norm.ts';
+import {
+  emitCrop,
+  emitFlatten,
+  emitPassing,
+  emitPermute,
+  emitRepeat,
+  emitRescaling,
+  emitReshape,
+  emitZeroPad,
+} from './shape.ts';
+
+/** How each kind is written, one line each. */
+const EMITTERS: ReadonlyMap<Kind, Emitter> = new Map<Kind, Emitter>([
+  ['activation', emitActivation],
+  ['softmax', emitActivation],
+  ['adaptive_pool', emitAdaptivePool],
+  ['add', emitElementwise],
+  ['subtract', emitElementwise],
+  ['multiply', emitElementwise],
+  ['average', emitElementwise],
+  ['maximum', emitElementwise],
+  ['minimum', emitElementwise],
+  ['concatenate', emitConcatenate],
+  ['dot', emitDot],
+  ['conv', emitConvolution],
+  ['depthwise_conv', emitConvolution],
+  ['separable_conv', emitConvolution],
+  ['max_pool', emitPool],
+  ['avg_pool', emitPool],
+  ['global_avg_pool', emitGlobalPool],
+  ['global_max_pool', emitGlobalPool],
+  ['dense', emitDense],
+  ['einsum_dense', emitEinsumDense],
+  ['embedding', emitEmbedding],
+  ['batch_norm', emitBatchNorm],
+  ['layer_norm', emitTrailingNorm],
+  ['rms_norm', emitTrailingNorm],
+  ['group_norm', emitGroupNorm],
+  ['instance_norm', emitGroupNorm],
+  ['flatten', emitFlatten],
+  ['reshape', emitReshape],
+  ['permute', emitPermute],
+  ['repeat', emitRepeat],
+  ['zero_pad', emitZeroPad],
+  ['crop', emitCrop],
+  ['rescaling', emitRescaling],
+  ['dropout', emitPassing],
+  ['noise', emitPassing],
+  ['masking', emitPassing],
+  ['identity', emitPassing],
+]);
+
+export function emitterOf(kind: Kind): Emitter | undefined {
+  return EMITTERS.get(kind);
+}
+
+/** What a layer wants of its input's layout: a channel axis first, Keras' order, whatever comes, or nothing to go by. */
+export type LayoutWish = 'any' | 'keras' | 'none' | { readonly channel: number };
+
+const SLIDING: ReadonlySet<Kind> = new Set<Kind>([
+  'conv',
+  'conv_transpose',
+  'depthwise_conv',
+  'separable_conv',
+  'locally_connected',
+  'max_pool',
+  'avg_pool',
+  'adaptive_pool',
+  'global_avg_pool',
+  'global_max_pool',
+  'zero_pad',
+  'crop',
+  'upsample',
+  'resize',
+]);
+
+const ANY: ReadonlySet<Kind> = new Set<Kind>([
+  'activation',
+  'softmax',
+  'add',
+  'subtract',
+  'multiply',
+  'average',
+  'maximum',
+  'minimum',
+  'concatenate',
+  'dropout',
+  'noise',
+  'identity',
+  'rescaling',
+  'normalization',
+  'prelu',
+  'random',
+  'operation',
+  'layer_scale',
+]);
+
+export function layoutWish(layer: Layer): LayoutWish {
+  if (SLIDING.has(layer.kind)) {
+    const rank = normNumber(layer.norm, 'rank');
+    if (dataFormatOf(layer.norm) === 'channels_first') return rank === null ? 'keras' : { channel: 1 };
+    return { channel: -1 };
+  }
+  if (layer.kind === 'batch_norm') {
+    const axis = normNumbers(layer.norm, 'axis')?.[0];
+    return axis === undefined ? 'any' : { channel: axis };
+  }
+  if (layer.kind === 'flatten' || layer.kind === 'reshape' || layer.kind === 'input') return 'none';
+  return ANY.has(layer.kind) ? 'any' : 'keras';
+}

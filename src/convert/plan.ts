@@ -1,0 +1,257 @@
+import { type Diagnostic, note } from '../ir/diagnostic.ts';
+import type { DType } from '../ir/dtype.ts';
+import { BnsumError } from '../ir/error.ts';
+import type { Layer, Model, NormAttrs, Shape, Tensor, WeightClass } from '../ir/model.ts';
+import type { Expr, Twin, TwinSource } from '../layers/family.ts';
+import { inputsOfFirstCalls, lowerModel, twinSourceOf } from './lower/lower.ts';
+import type { FeatureOrder, Lowered } from './lower/lowered.ts';
+import { computes, describeExpr, mapSources, reorder, sourcesOf } from './order.ts';
+
+/**
+ * What a conversion will do, as data: printed by --dry-run, carried out by translate. Nothing is read from weights here.
+ */
+export interface PlannedTensor {
+  /** Key of the state_dict. */
+  readonly name: string;
+  /** Path of the source layer. */
+  readonly layer: string;
+  /** Path of the PyTorch module that owns it. */
+  readonly module: string;
+  readonly class: WeightClass;
+  readonly isParameter: boolean;
+  readonly requiresGrad: boolean;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly expr: Expr;
+  /** Source tensors of the expression, each once. */
+  readonly sources: readonly Tensor[];
+  /** Whether values are only moved or filled, never computed. */
+  readonly exact: boolean;
+  /** True when no source tensor goes in. */
+  readonly filled: boolean;
+  /** The expression in words. */
+  readonly how: string;
+}
+
+export interface PlannedModule {
+  readonly path: string;
+  readonly layer: string;
+  readonly type: string;
+  readonly args: NormAttrs;
+  readonly custom: boolean;
+}
+
+export interface DroppedTensor {
+  readonly layer: string;
+  readonly role: string;
+  readonly tensor: Tensor;
+  readonly why: string;
+}
+
+export interface Plan {
+  readonly tensors: readonly PlannedTensor[];
+  readonly modules: readonly PlannedModule[];
+  readonly dropped: readonly DroppedTensor[];
+  readonly lowered: Lowered;
+  /** Sources of a planned tensor's expression, by tensor name. */
+  find(tensor: PlannedTensor, role: string, child: readonly number[]): Tensor;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface PlanOptions {
+  /** For messages. */
+  readonly file: string;
+  /** Layers to leave out. */
+  readonly skip?: ReadonlySet<string>;
+  /** Turn a weight without a place into a diagnostic. */
+  readonly allowMissing?: boolean;
+}
+
+/**
+ * Plans the conversion of a Keras model into a PyTorch state_dict. Throws BnsumError REFUSED or MISMATCH naming the
+ * layer that cannot be converted.
+ */
+export function planTranslation(model: Model, options: PlanOptions): Plan {
+  if (model.dialect !== 'keras') {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: options.file,
+      reason: `it holds a ${model.dialect} model; the conversion to PyTorch starts from Keras`,
+    });
+  }
+  const skip = options.skip ?? new Set<string>();
+  const lowered = lowerModel(model, { file: options.file, skip });
+  const context = contextOf(model);
+  const diagnostics: Diagnostic[] = [...lowered.diagnostics];
+  const tensors: PlannedTensor[] = [];
+  const modules: PlannedModule[] = [];
+  const dropped: DroppedTensor[] = [];
+  const owners = new Map<string, TwinSource>();
+  const used = new Set<string>();
+
+  for (const [layerPath, module] of orderedModules(lowered)) {
+    const layer = context.layers.get(layerPath);
+    const twin = twinFor(lowered, layerPath);
+    if (layer === undefined || twin === undefined) continue;
+    const source = twinSourceOf(layer, context.children, context.inputs);
+    diagnostics.push(...twin.diagnostics);
+    for (const made of twin.modules) {
+      const path = made.name === '' ? module : `${module}.${made.name}`;
+      modules.push({ path, layer: layerPath, type: made.type, args: made.args, custom: made.custom === true });
+    }
+    for (const tensor of twin.tensors) {
+      const expr = inOrder(tensor.from, source, lowered, options.file);
+      const name = `${module}.${tensor.name}`;
+      owners.set(name, source);
+      const found = sourcesOf(expr).map((leaf) => findSource(source, leaf.role, leaf.child ?? [], options.file));
+      for (const weight of found) used.add(weight.tensor.identity);
+      tensors.push({
+        name,
+        layer: layerPath,
+        module,
+        class: tensor.class,
+        isParameter: tensor.isParameter,
+        requiresGrad: tensor.isParameter && tensor.trainable && found.every((weight) => weight.trainable !== false),
+        shape: tensor.shape,
+        dtype: tensor.dtype,
+        expr,
+        sources: [...new Map(found.map((weight) => [weight.tensor.identity, weight.tensor])).values()],
+        exact: !computes(expr),
+        filled: found.length === 0,
+        how: describeExpr(expr),
+      });
+    }
+  }
+
+  for (const layer of model.layers) {
+    const skipped = [...skip].some((path) => layer.path === path || layer.path.startsWith(`${path}/`));
+    for (const weight of layer.weights) {
+      if (used.has(weight.tensor.identity)) continue;
+      const told = droppedBy(diagnostics, layer.path, weight.role);
+      const why = skipped ? 'its layer is left out' : told;
+      if (why === undefined && options.allowMissing !== true) {
+        throw new BnsumError({
+          code: 'REFUSED',
+          file: options.file,
+          place: `layer ${layer.path} (${layer.type})`,
+          reason: `its weight ${weight.role} has no place in PyTorch`,
+          next: `leave the layer out with --skip ${layer.path}, or let it go with --allow-missing`,
+        });
+      }
+      dropped.push({
+        layer: layer.path,
+        role: weight.role,
+        tensor: weight.tensor,
+        why: why ?? 'allowed by --allow-missing',
+      });
+      if (why === undefined) {
+        diagnostics.push(
+          note(
+            'DROPPED',
+            { layer: layer.path, tensor: weight.tensor.name },
+            { role: weight.role, why: 'allowed by --allow-missing' },
+          ),
+        );
+      }
+    }
+  }
+  for (const tensor of model.optimizer) {
+    dropped.push({ layer: '', role: 'optimizer', tensor, why: 'optimizer state stays behind' });
+  }
+  return {
+    tensors,
+    modules,
+    dropped,
+    lowered,
+    diagnostics: uniqueDiagnostics(diagnostics),
+    find(tensor, role, child) {
+      const owner = owners.get(tensor.name);
+      if (owner === undefined) throw new BnsumError({ code: 'INTERNAL', reason: `${tensor.name} is not of this plan` });
+      return findSource(owner, role, child, options.file).tensor;
+    },
+  };
+}
+
+function contextOf(model: Model): {
+  layers: ReadonlyMap<string, Layer>;
+  children: ReadonlyMap<string, readonly Layer[]>;
+  inputs: ReadonlyMap<string, readonly Shape[] | null>;
+} {
+  const children = new Map<string, Layer[]>();
+  for (const layer of model.layers) {
+    if (layer.parent === null) continue;
+    const list = children.get(layer.parent);
+    if (list === undefined) children.set(layer.parent, [layer]);
+    else list.push(layer);
+  }
+  return {
+    layers: new Map(model.layers.map((layer) => [layer.path, layer])),
+    children,
+    inputs: inputsOfFirstCalls(model),
+  };
+}
+
+/** Layer paths with their module paths in state_dict order: attributes as they are registered, nested classes in place. */
+function orderedModules(lowered: Lowered): [string, string][] {
+  return [...lowered.modules];
+}
+
+function twinFor(lowered: Lowered, layer: string): Exclude<Twin, { readonly refused: string }> | undefined {
+  for (const made of lowered.classes) {
+    for (const attribute of made.attributes)
+      if (attribute.layer === layer && attribute.twin !== undefined) return attribute.twin;
+  }
+  return undefined;
+}
+
+function findSource(
+  source: TwinSource,
+  role: string,
+  child: readonly number[],
+  file: string,
+): TwinSource['weights'][number] {
+  let owner: TwinSource | undefined = source;
+  for (const index of child) owner = owner?.children[index];
+  const weight = owner?.weights.find((candidate) => candidate.role === role);
+  if (weight === undefined) {
+    throw new BnsumError({
+      code: 'MISMATCH',
+      file,
+      place: `layer ${owner?.path ?? source.path} (${owner?.type ?? source.type})`,
+      reason: `the file lacks its ${role}`,
+    });
+  }
+  return weight;
+}
+
+/** Rows of kernels and vectors in the order in which the features lie in PyTorch. */
+function inOrder(expr: Expr, source: TwinSource, lowered: Lowered, file: string): Expr {
+  const takes = lowered.inputOrder.get(source.path);
+  const gives = lowered.outputOrder.get(source.path);
+  if (takes === undefined && gives === undefined) return expr;
+  const apply = (leaf: Extract<Expr, { op: 'source' }>): Expr => {
+    const { shape } = findSource(source, leaf.role, leaf.child ?? [], file).tensor;
+    if (takes !== undefined && leaf.role === 'kernel') return reorder(leaf, shape, 0, takes);
+    if (gives !== undefined && shape.length >= 1 && shape.at(-1) === sizeOf(gives)) {
+      return reorder(leaf, shape, shape.length - 1, gives);
+    }
+    return leaf;
+  };
+  return mapSources(expr, apply);
+}
+
+function sizeOf(order: FeatureOrder): number {
+  return order.reduce((sum, { dims }) => sum + dims.reduce((product, size) => product * size, 1), 0);
+}
+
+/** Why a family said that a weight has no place. */
+function droppedBy(diagnostics: readonly Diagnostic[], layer: string, role: string): string | undefined {
+  const found = diagnostics.find(
+    (diagnostic) => diagnostic.code === 'DROPPED' && diagnostic.at.layer === layer && diagnostic.args['role'] === role,
+  );
+  return found === undefined ? undefined : String(found.args['why'] ?? 'it has no place in PyTorch');
+}
+
+function uniqueDiagnostics(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
+  return [...new Map(diagnostics.map((diagnostic) => [JSON.stringify(diagnostic), diagnostic])).values()];
+}
