@@ -121,6 +121,7 @@ export async function createFileTarget(path: string, options: FileTargetOptions)
     },
     async commit() {
       if (parts.length === 0) return;
+      const moved: string[] = [];
       try {
         for (const part of parts) {
           await new Promise<void>((resolve, reject) => {
@@ -138,9 +139,14 @@ export async function createFileTarget(path: string, options: FileTargetOptions)
           });
         }
         // The main file last: it names its siblings.
-        for (const part of [...parts.slice(1), main]) moveIntoPlace(part, options.force);
+        for (const part of [...parts.slice(1), main]) {
+          moveIntoPlace(part, options.force);
+          moved.push(part.path);
+        }
       } catch (error) {
         discard();
+        // What was there before cannot come back; what was not there goes again.
+        if (!options.force) for (const path of moved) unlinkQuietly(path);
         throw error instanceof BnsumError ? error : writeError(path, error);
       }
       live.delete(discard);
