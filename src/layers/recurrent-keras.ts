@@ -1,0 +1,97 @@
+import type { Diagnostic } from '../ir/diagnostic.ts';
+import type { NormAttrs } from '../ir/model.ts';
+import { functionOf } from './activation-function.ts';
+import { normFlag, normNumber } from './attribute.ts';
+import type { Expr, Twin, TwinModule, TwinSource, TwinTensor } from './family.ts';
+import {
+  assumed,
+  joined,
+  reorderedBlocks,
+  reshaped,
+  shapeOf,
+  source,
+  transposed,
+  twin,
+  twinModule,
+  twinTensor,
+  weightOf,
+} from './twin.ts';
+
+const WORDS = { rnn: 'SimpleRNN', lstm: 'LSTM', gru: 'GRU' } as const;
+const GATES = { rnn: 1, lstm: 4, gru: 3 } as const;
+
+/**
+ * A PyTorch recurrent module as Keras layers: one, a Bidirectional (`forward_layer`, `backward_layer`), or a chain of
+ * `l0`, `l1` … for several layers. Tensor names use '/' between these parts.
+ */
+export function recurrentToKeras(layer: TwinSource): Twin {
+  const kind = layer.kind === 'lstm' || layer.kind === 'gru' ? layer.kind : 'rnn';
+  const { norm } = layer;
+  if (norm['layout'] === 'onnx') return { refused: 'recurrent operators of ONNX are not converted' };
+  if (layer.weights.some((weight) => weight.role.startsWith('weight_hr_'))) {
+    return { refused: 'proj_size (a projected hidden state) has no layer in Keras' };
+  }
+  const isCell = normFlag(norm, 'isCell') || weightOf(layer, 'weight_ih') !== undefined;
+  const levels = isCell ? [''] : levelsOf(layer);
+  if (levels.length === 0) return { refused: 'the file holds no weight_ih for this layer' };
+  const isBidirectional = weightOf(layer, 'weight_ih_l0_reverse') !== undefined;
+  const modules: TwinModule[] = [];
+  const tensors: TwinTensor[] = [];
+  const diagnostics: Diagnostic[] = [];
+  if (!isCell && norm['batchFirst'] === null) diagnostics.push(assumed(layer, 'batch_first', true));
+  for (const [index, suffix] of levels.entries()) {
+    const name = levels.length > 1 ? `l${index}` : '';
+    const units = shapeOf(layer, `weight_hh${suffix}`)[1] ?? normNumber(norm, 'units') ?? 0;
+    const own: NormAttrs = {
+      units,
+      activation: kind === 'rnn' && functionOf(norm, 'activation') === 'relu' ? 'relu' : 'tanh',
+      ...(kind === 'rnn' ? {} : { recurrent_activation: 'sigmoid' }),
+      use_bias: weightOf(layer, `bias_ih${suffix}`) !== undefined,
+      ...(kind === 'gru' ? { reset_after: true } : {}),
+    };
+    const type = isCell ? `${WORDS[kind]}Cell` : WORDS[kind];
+    const args = isCell ? own : { ...own, return_sequences: true };
+    const below = (part: string) => (name === '' ? part : `${name}/${part}`);
+    if (isBidirectional) {
+      modules.push(twinModule('Bidirectional', { merge_mode: 'concat' }, name));
+      modules.push(twinModule(type, args, below('forward_layer')));
+      modules.push(twinModule(type, { ...args, go_backwards: true }, below('backward_layer')));
+      tensors.push(...kerasTensors(layer, kind, suffix, `${below('forward_layer')}/`));
+      tensors.push(...kerasTensors(layer, kind, `${suffix}_reverse`, `${below('backward_layer')}/`));
+    } else {
+      modules.push(twinModule(type, args, name));
+      tensors.push(...kerasTensors(layer, kind, suffix, name === '' ? '' : `${name}/`));
+    }
+  }
+  return twin(modules, tensors, diagnostics);
+}
+
+/** '_l0', '_l1' … as far as the weights go. */
+function levelsOf(layer: TwinSource): readonly string[] {
+  const levels: string[] = [];
+  while (weightOf(layer, `weight_ih_l${levels.length}`) !== undefined) levels.push(`_l${levels.length}`);
+  return levels;
+}
+
+function kerasTensors(
+  layer: TwinSource,
+  kind: 'rnn' | 'lstm' | 'gru',
+  suffix: string,
+  prefix: string,
+): readonly TwinTensor[] {
+  const rows = shapeOf(layer, `weight_ih${suffix}`)[0] ?? 0;
+  const units = rows / GATES[kind];
+  // PyTorch r, z, n; Keras z, r, h.
+  const arrange = (of: Expr): Expr => (kind === 'gru' ? reorderedBlocks(of, 0, units, [1, 0, 2]) : of);
+  const tensors = [
+    twinTensor(layer, `${prefix}kernel`, transposed(arrange(source(`weight_ih${suffix}`)))),
+    twinTensor(layer, `${prefix}recurrent_kernel`, transposed(arrange(source(`weight_hh${suffix}`)))),
+  ];
+  if (weightOf(layer, `bias_ih${suffix}`) === undefined) return tensors;
+  const [input, hidden] = [source(`bias_ih${suffix}`), source(`bias_hh${suffix}`)];
+  const bias: Expr =
+    kind === 'gru'
+      ? joined([reshaped(arrange(input), [1, rows]), reshaped(arrange(hidden), [1, rows])], 0)
+      : { op: 'compute', name: 'add', of: [input, hidden], args: {} };
+  return [...tensors, twinTensor(layer, `${prefix}bias`, bias)];
+}
