@@ -1,0 +1,131 @@
+import { type Diagnostic, note } from '../../ir/diagnostic.ts';
+import { BnsumError } from '../../ir/error.ts';
+import { LIMITS } from '../../ir/limits.ts';
+import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
+import { classNameOf, type DictNode, isDict, isGlobal, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
+import { attributesOf } from './raw-model.ts';
+import { isTensorValue, isUninitialised, readTensorValue, type TensorContext } from './tensor-value.ts';
+
+/** The attributes of a pickled object: BUILD's dict, or its first part where slots come along. */
+export function stateOf(value: PickleValue | undefined): DictNode | undefined {
+  if (!isReduced(value)) return undefined;
+  if (isDict(value.state)) return value.state;
+  const first = itemsOf(value.state)?.[0];
+  return isDict(first) ? first : undefined;
+}
+
+/** Whether a value is a pickled nn.Module: an object with the three tables that every module has. */
+export function isModuleValue(value: PickleValue | undefined): boolean {
+  const state = stateOf(value);
+  return state !== undefined && isDict(state.entries.get('_modules')) && isDict(state.entries.get('_parameters'));
+}
+
+/** The class of a pickled object as the file spells it: 'BatchNorm2d' for torch.nn's own, else 'package.Class'. */
+export function typeOfObject(value: PickleValue): string {
+  let name = classNameOf(value) ?? '';
+  if (isReduced(value) && name === 'copyreg._reconstructor' && isGlobal(value.args[0])) {
+    name = classNameOf(value.args[0]) ?? '';
+  }
+  return shortType(name);
+}
+
+/** 'torch.nn.modules.batchnorm.BatchNorm2d' is 'BatchNorm2d'; classes from elsewhere keep their package. */
+export function shortType(name: string): string {
+  const match = /^torch\.nn\.modules\.[a-z_0-9]+\.([A-Za-z_0-9]+)$/.exec(name);
+  return match?.[1] ?? name;
+}
+
+export interface ModuleTree {
+  readonly tensors: readonly RawTensor[];
+  readonly modules: ReadonlyMap<string, ModuleFacts>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+interface Visit {
+  readonly path: string;
+  readonly depth: number;
+  readonly value: PickleValue;
+}
+
+/**
+ * The tree of a whole pickled module in state_dict order: a module's parameters, its buffers, then its children.
+ * Buffers that the module itself keeps out of its state_dict are left out and noted.
+ */
+export function readModuleTree(root: PickleValue, context: TensorContext): ModuleTree {
+  const tensors: RawTensor[] = [];
+  const modules = new Map<string, ModuleFacts>();
+  const diagnostics: Diagnostic[] = [];
+  const unsaved: string[] = [];
+  const lazy: string[] = [];
+  const pending: Visit[] = [{ path: '', depth: 0, value: root }];
+  for (let visit = pending.pop(); visit !== undefined; visit = pending.pop()) {
+    const { path, depth, value } = visit;
+    const state = stateOf(value);
+    if (state === undefined) continue;
+    if (depth > LIMITS.moduleDepth || modules.size > LIMITS.layers) {
+      throw new BnsumError({
+        code: 'LIMIT',
+        file: context.file,
+        place: path.slice(0, 200),
+        reason: `modules are nested deeper than ${LIMITS.moduleDepth}, or number more than ${LIMITS.layers}`,
+      });
+    }
+    modules.set(path, { type: typeOfObject(value), attrs: attributesOf(state) });
+    const prefix = path === '' ? '' : `${path}.`;
+    const parameters = state.entries.get('_parameters');
+    const buffers = state.entries.get('_buffers');
+    const left = new Set(itemsOfSet(state.entries.get('_non_persistent_buffers_set')));
+    for (const [table, isParameter] of [
+      [parameters, true],
+      [buffers, false],
+    ] as const) {
+      if (!isDict(table)) continue;
+      for (const [key, entry] of table.entries) {
+        if (typeof key !== 'string' || entry === null) continue;
+        const name = prefix + key;
+        if (!isParameter && left.has(key)) {
+          unsaved.push(name);
+          continue;
+        }
+        if (isUninitialised(entry)) {
+          lazy.push(name);
+          continue;
+        }
+        if (!isTensorValue(entry)) {
+          throw new BnsumError({
+            code: 'MALFORMED',
+            file: context.file,
+            place: name,
+            reason: 'a parameter or buffer that is no tensor',
+          });
+        }
+        const { tensor, requiresGrad } = readTensorValue(entry, name, context);
+        tensors.push({ name, tensor, isParameter, trainable: isParameter ? requiresGrad : false });
+      }
+    }
+    const children = state.entries.get('_modules');
+    if (!isDict(children)) continue;
+    const below: Visit[] = [];
+    for (const [key, child] of children.entries) {
+      if (typeof key === 'string' && child !== null) below.push({ path: prefix + key, depth: depth + 1, value: child });
+    }
+    for (const child of below.reverse()) pending.push(child);
+  }
+  if (unsaved.length > 0) {
+    diagnostics.push(note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first: unsaved.slice(0, 5) }));
+  }
+  if (lazy.length > 0) {
+    diagnostics.push(
+      note(
+        'WEIGHT_MISSING',
+        { file: context.file },
+        { count: lazy.length, first: lazy.slice(0, 5), why: 'uninitialised' },
+      ),
+    );
+  }
+  return { tensors, modules, diagnostics };
+}
+
+function itemsOfSet(value: PickleValue | undefined): readonly PickleValue[] {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'set' ? value.items : [];
+}

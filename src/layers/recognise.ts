@@ -1,0 +1,272 @@
+import { type Diagnostic, note, type Outcome } from '../ir/diagnostic.ts';
+import { familyOf } from '../ir/dtype.ts';
+import { BnsumError } from '../ir/error.ts';
+import { EMPTY_OBJECT, type JsonObject } from '../ir/json.ts';
+import type { Kind } from '../ir/kind.ts';
+import { LIMITS } from '../ir/limits.ts';
+import type { Layer, NormAttrs, NormValue, Tensor, Weight, WeightClass } from '../ir/model.ts';
+import { type Confidence, type Reading, readGroup } from './recognise-group.ts';
+import { bufferClass, holdsParameters, isContainerType } from './recognise-role.ts';
+import { familyOfKind, familyOfType } from './registry.ts';
+
+/** One entry of a state_dict. */
+export interface RawTensor {
+  /** The key: module path, '.', role. */
+  readonly name: string;
+  readonly tensor: Tensor;
+  /** What the file says; null where it does not. */
+  readonly isParameter: boolean | null;
+  readonly trainable: boolean | null;
+}
+
+/** What a file says of one module. */
+export interface ModuleFacts {
+  /** 'BatchNorm2d' for torch.nn's classes, 'package.Class' for others. */
+  readonly type: string;
+  readonly attrs: JsonObject;
+  /** PyTorch's version of the module's state. */
+  readonly version?: number;
+}
+
+interface Group {
+  readonly path: string;
+  /** Role to tensor, in the file's order. */
+  readonly members: Map<string, RawTensor>;
+}
+
+/**
+ * Groups the tensors of a PyTorch model into layers by their keys: one Layer per module path that owns tensors or that
+ * the file describes, and a container row for every path in between. Kinds come from the class where the file has it,
+ * else from keys and shapes, folded into one KIND_GUESSED diagnostic per kind and confidence. A module that owns
+ * tensors is never a container, so the rows that are none add up to the totals.
+ * Parameters and buffers: by the file, else by the recognised layer (CLASS_INFERRED); a floating tensor of a group
+ * without a reading counts as a parameter (CLASS_ASSUMED), one of integers as a buffer, since only floating tensors are
+ * trained.
+ */
+export function recogniseLayers(
+  tensors: readonly RawTensor[],
+  modules: ReadonlyMap<string, ModuleFacts>,
+  file: string,
+): Outcome<readonly Layer[]> {
+  const groups = groupTensors(tensors, modules);
+  const parents = new Set<string>();
+  for (const path of groups.keys()) addAncestors(path, parents);
+  for (const path of modules.keys()) addAncestors(path, parents);
+  const notes = makeNotes(file);
+  const layers: Layer[] = [];
+  const made = new Set<string>();
+  const make = (path: string): void => {
+    if (made.has(path)) return;
+    made.add(path);
+    const facts = modules.get(path);
+    const group = groups.get(path);
+    // The root module is the Model itself; it is a row only for tensors of its own.
+    if (path === '' && group === undefined) return;
+    if (layers.length >= LIMITS.layers) {
+      throw new BnsumError({ code: 'LIMIT', file, reason: `more than ${LIMITS.layers} layers` });
+    }
+    layers.push(makeLayer(path, group, facts, parents.has(path), notes));
+  };
+  const withAncestors = (path: string): void => {
+    for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
+      const above = path.slice(0, dot);
+      if (parents.has(above)) make(above);
+    }
+    make(path);
+  };
+  for (const path of modules.keys()) if (!isPart(path, modules)) withAncestors(path);
+  for (const path of groups.keys()) withAncestors(path);
+  return { value: layers, diagnostics: notes.diagnostics() };
+}
+
+function addAncestors(path: string, into: Set<string>): void {
+  for (let dot = path.lastIndexOf('.'); dot >= 0; dot = path.lastIndexOf('.', dot - 1)) {
+    const above = path.slice(0, dot);
+    if (into.has(above)) return;
+    into.add(above);
+    if (dot === 0) return;
+  }
+}
+
+/** MultiheadAttention's output projection is a module of its own in PyTorch and a part of the layer here. */
+const PART = /^(.*?)\.?(out_proj)$/;
+
+function isPart(path: string, modules: ReadonlyMap<string, ModuleFacts>): boolean {
+  const owner = PART.exec(path)?.[1];
+  return owner !== undefined && modules.get(owner)?.type === 'MultiheadAttention';
+}
+
+/** Splits keys into module path and role; parts of a module (parametrizations, out_proj) stay with it. */
+function groupTensors(
+  tensors: readonly RawTensor[],
+  modules: ReadonlyMap<string, ModuleFacts>,
+): ReadonlyMap<string, Group> {
+  const groups = new Map<string, Group>();
+  const attention = new Set<string>();
+  for (const { name } of tensors) {
+    const match = /^(?:(.*)\.)?(?:in_proj_weight|q_proj_weight)$/.exec(name);
+    if (match !== null) attention.add(match[1] ?? '');
+  }
+  for (const raw of tensors) {
+    const path = ownerOf(raw.name, attention, modules);
+    const role = path === '' ? raw.name : raw.name.slice(path.length + 1);
+    let group = groups.get(path);
+    if (group === undefined) {
+      group = { path, members: new Map() };
+      groups.set(path, group);
+    }
+    group.members.set(role, raw);
+  }
+  return groups;
+}
+
+function ownerOf(name: string, attention: ReadonlySet<string>, modules: ReadonlyMap<string, ModuleFacts>): string {
+  const parametrised = /^(?:(.*?)\.)?parametrizations\.[^.]+\.(?:original[01]?|\d+\.[^.]+)$/.exec(name);
+  if (parametrised !== null) return parametrised[1] ?? '';
+  const dot = name.lastIndexOf('.');
+  const path = dot < 0 ? '' : name.slice(0, dot);
+  const match = PART.exec(path);
+  const owner = match?.[1] ?? '';
+  if (match !== null && (attention.has(owner) || modules.get(owner)?.type === 'MultiheadAttention')) return owner;
+  return path;
+}
+
+function makeLayer(
+  path: string,
+  group: Group | undefined,
+  facts: ModuleFacts | undefined,
+  hasChildren: boolean,
+  notes: Notes,
+): Layer {
+  const type = facts?.type ?? '';
+  const attrs = facts?.attrs ?? EMPTY_OBJECT;
+  const dot = path.lastIndexOf('.');
+  const common = { path, parent: dot < 0 ? null : path.slice(0, dot), type, trainable: null, attrs };
+  if (group === undefined) {
+    const family = familyOfType('torch', type);
+    if (family !== undefined && !hasChildren) {
+      const norm = family.normalise(type, attrs, 'torch', '');
+      return { ...common, container: false, kind: family.kind, norm, weights: [] };
+    }
+    const isModel = isContainerType(type) || (facts !== undefined && hasChildren);
+    return { ...common, container: hasChildren, kind: isModel ? 'model' : 'unknown', norm: {}, weights: [] };
+  }
+  const shapes = new Map([...group.members].map(([role, raw]) => [role, raw.tensor.shape]));
+  const family = familyOfType('torch', type);
+  const guess = readGroup(path, shapes);
+  const isOwn = family !== undefined || holdsParameters(type);
+  const kind: Kind = family?.kind ?? (holdsParameters(type) ? 'unknown' : guess.kind);
+  if (!isOwn && guess.kind !== 'unknown' && guess.confidence !== 'certain') {
+    notes.guessed(guess.kind, guess.confidence, path);
+  }
+  const known = guess.kind === kind ? guess : undefined;
+  return {
+    ...common,
+    container: false,
+    kind,
+    norm: neutral(kind, type, attrs, known),
+    weights: weightsOf(group, kind, type, isOwn, notes),
+  };
+}
+
+/** Attributes that say nothing of how the layer was constructed. */
+const SILENT: ReadonlySet<string> = new Set(['training']);
+
+/**
+ * Neutral attributes of a layer: the family reads the file's own, and the shapes fill what those leave open. Without
+ * attributes nothing is taken for a default.
+ */
+function neutral(kind: Kind, type: string, attrs: JsonObject, guess: Reading | undefined): NormAttrs {
+  const family = familyOfKind(kind);
+  if (family === undefined) return guess?.known ?? {};
+  const isSilent = [...attrs.keys()].every((key) => SILENT.has(key));
+  const norm = family.normalise(type || (guess?.type ?? ''), isSilent ? EMPTY_OBJECT : attrs, 'torch', '');
+  const merged: Record<string, NormValue> = { ...norm };
+  for (const [name, value] of Object.entries(guess?.known ?? {})) {
+    if (isSilent || merged[name] === null || merged[name] === undefined) merged[name] = value;
+  }
+  // A state_dict does not say which of tanh and relu an RNN uses.
+  if (isSilent && kind === 'rnn') merged['activation'] = null;
+  return merged;
+}
+
+function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes: Notes): readonly Weight[] {
+  const roles = new Set(group.members.keys());
+  const weights: Weight[] = [];
+  for (const [role, raw] of group.members) {
+    const buffer = bufferClass(role, roles, type);
+    let isParameter = raw.isParameter;
+    let weightClass: WeightClass;
+    if (isParameter !== null) weightClass = isParameter ? 'weight' : (buffer ?? 'constant');
+    else if (buffer !== undefined) {
+      isParameter = false;
+      weightClass = buffer;
+      notes.inferred(false);
+    } else if (isOwn || kind !== 'unknown') {
+      isParameter = true;
+      weightClass = 'weight';
+      notes.inferred(true);
+    } else {
+      isParameter = isTrainable(raw.tensor);
+      weightClass = isParameter ? 'weight' : 'constant';
+      notes.assumed(raw.name);
+    }
+    weights.push({
+      role,
+      class: weightClass,
+      isParameter,
+      trainable: isParameter ? raw.trainable : false,
+      tensor: raw.tensor,
+    });
+  }
+  return weights;
+}
+
+function isTrainable(tensor: Tensor): boolean {
+  const family = familyOf(tensor.dtype);
+  return family === 'float' || family === 'complex';
+}
+
+/** Examples that a folded diagnostic names. */
+const EXAMPLES = 5;
+
+interface Notes {
+  guessed(kind: Kind, confidence: Confidence, path: string): void;
+  inferred(isParameter: boolean): void;
+  assumed(name: string): void;
+  diagnostics(): readonly Diagnostic[];
+}
+
+/** Collects what was inferred, one diagnostic per kind of inference however many layers there are. */
+function makeNotes(file: string): Notes {
+  const guesses = new Map<string, { kind: Kind; confidence: Confidence; count: number; first: string[] }>();
+  let parameters = 0;
+  let buffers = 0;
+  let assumed = 0;
+  const assumedFirst: string[] = [];
+  return {
+    guessed(kind, confidence, path) {
+      const key = `${kind} ${confidence}`;
+      const seen = guesses.get(key) ?? { kind, confidence, count: 0, first: [] };
+      guesses.set(key, seen);
+      seen.count += 1;
+      if (seen.first.length < EXAMPLES) seen.first.push(path);
+    },
+    inferred(isParameter) {
+      if (isParameter) parameters += 1;
+      else buffers += 1;
+    },
+    assumed(name) {
+      assumed += 1;
+      if (assumedFirst.length < EXAMPLES) assumedFirst.push(name);
+    },
+    diagnostics() {
+      const list: Diagnostic[] = [...guesses.values()].map(({ kind, confidence, count, first }) =>
+        note('KIND_GUESSED', { file }, { kind, confidence, count, first }),
+      );
+      if (parameters + buffers > 0) list.push(note('CLASS_INFERRED', { file }, { parameters, buffers }));
+      if (assumed > 0) list.push(note('CLASS_ASSUMED', { file }, { count: assumed, first: assumedFirst }));
+      return list;
+    },
+  };
+}
