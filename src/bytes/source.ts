@@ -38,6 +38,8 @@ export interface ReadOptions {
   readonly config?: ByteSource;
   /** Which candidate of a checkpoint to read (`state_dict_ema`). */
   readonly pick?: string;
+  /** Threads for code that may have to be ended; without it such code runs in the caller's own thread. */
+  readonly workers?: import('./worker.ts').WorkerHost;
 }
 
 /** A container that can be read into a Model. */
