@@ -77,7 +77,7 @@ export async function writeTorch(
 /** Protocol 2, without a memo: only opcodes that every reader of such files knows. */
 class Pickle {
   readonly #parts: Uint8Array[] = [];
-  readonly #text: TextEncoder = new TextEncoder();
+  readonly #text: InstanceType<typeof TextEncoder> = new TextEncoder();
 
   byte(...values: readonly number[]): this {
     this.#parts.push(Uint8Array.from(values));
