@@ -2,6 +2,7 @@ import type { JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Dialect, NormAttrs } from '../ir/model.ts';
 import { activation, softmax } from './activation.ts';
+import { attention } from './attention.ts';
 import { batchNorm } from './batch-norm.ts';
 import { bidirectional } from './bidirectional.ts';
 import { conv } from './conv.ts';
@@ -9,9 +10,11 @@ import { convLstm } from './conv-lstm.ts';
 import { convTranspose } from './conv-transpose.ts';
 import { dense, einsumDense } from './dense.ts';
 import { depthwiseConv, separableConv } from './depthwise.ts';
+import { additiveAttention, dotAttention } from './dot-attention.ts';
 import { embedding, reversibleEmbedding } from './embedding.ts';
 import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
 import { groupNorm, instanceNorm } from './group-norm.ts';
+import { groupedAttention } from './grouped-attention.ts';
 import { layerNorm } from './layer-norm.ts';
 import { layerScale } from './layer-scale.ts';
 import { locallyConnected } from './locally.ts';
@@ -20,6 +23,7 @@ import { normalization } from './normalization.ts';
 import { dropout, identity, masking, noise } from './plain.ts';
 import { adaptivePool, avgPool, globalAvgPool, globalMaxPool, maxPool } from './pool.ts';
 import { prelu } from './prelu.ts';
+import { preprocessing, random } from './preprocessing.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
 import { rescaling } from './rescaling.ts';
 import { rmsNorm } from './rms-norm.ts';
@@ -35,6 +39,8 @@ const FAMILIES: readonly Family[] = [
   activation,
   adaptivePool,
   add,
+  additiveAttention,
+  attention,
   average,
   avgPool,
   batchNorm,
@@ -47,12 +53,14 @@ const FAMILIES: readonly Family[] = [
   dense,
   depthwiseConv,
   dot,
+  dotAttention,
   dropout,
   einsumDense,
   embedding,
   flatten,
   globalAvgPool,
   globalMaxPool,
+  groupedAttention,
   groupNorm,
   gru,
   identity,
@@ -71,6 +79,8 @@ const FAMILIES: readonly Family[] = [
   normalization,
   permute,
   prelu,
+  preprocessing,
+  random,
   repeat,
   rescaling,
   reshape,

@@ -41,15 +41,38 @@ export function innerTwin(
   };
 }
 
-/** Any other wrapper: what its inner layer does is not known, so neither is its output. */
+/** Wrappers that hand on to their inner layer, and preprocessing pipelines that run several in a row. */
 export const wrapper: Family = {
   kind: 'wrapper',
-  types: { keras: ['Wrapper'] },
+  types: { keras: ['Wrapper', 'Pipeline'] },
   container: true,
   normalise: () => ({}),
-  inner: (attrs) => [innerLayer(attrs.get('layer'), 'layer')].filter((inner) => inner !== undefined),
-  outputs: (_norm, inputs, call, children) => children?.[0]?.outputs(inputs, call) ?? null,
-  macs: (_norm, inputs, outputs, children) => children?.[0]?.macs(inputs, outputs) ?? null,
+  inner(attrs) {
+    const layers = attrs.get('layers');
+    if (isList(layers)) {
+      return layers.flatMap((layer, index) => {
+        const name = stringAt(objectAt(layer, 'config'), 'name') ?? String(index);
+        return [innerLayer(layer, name)].filter((inner) => inner !== undefined);
+      });
+    }
+    return [innerLayer(attrs.get('layer'), 'layer')].filter((inner) => inner !== undefined);
+  },
+  outputs(_norm, inputs, call, children = []) {
+    let shapes: readonly Shape[] | null = children.length === 0 ? null : inputs;
+    for (const child of children) shapes = shapes && child.outputs(shapes, call);
+    return shapes;
+  },
+  macs(_norm, inputs, _outputs, children = []) {
+    let shapes: readonly Shape[] | null = inputs;
+    let total: number | null = children.length === 0 ? null : 0;
+    for (const child of children) {
+      const next: readonly Shape[] | null = shapes && child.outputs(shapes, NO_ARGUMENTS);
+      const count = shapes && child.macs(shapes, next ?? []);
+      total = total === null || count === null ? null : total + count;
+      shapes = next;
+    }
+    return total;
+  },
 };
 
 /** Attributes: none of its own; the cells are its children, the first one nearest to the input. */
