@@ -20,6 +20,7 @@ import { layerScale } from './layer-scale.ts';
 import { locallyConnected } from './locally.ts';
 import { add, average, concatenate, dot, maximum, minimum, multiply, subtract } from './merge.ts';
 import { normalization } from './normalization.ts';
+import { operation } from './operation.ts';
 import { dropout, identity, masking, noise } from './plain.ts';
 import { adaptivePool, avgPool, globalAvgPool, globalMaxPool, maxPool } from './pool.ts';
 import { prelu } from './prelu.ts';
@@ -77,6 +78,7 @@ const FAMILIES: readonly Family[] = [
   multiply,
   noise,
   normalization,
+  operation,
   permute,
   prelu,
   preprocessing,
