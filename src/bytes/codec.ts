@@ -9,6 +9,14 @@ export interface Inflate {
   inflateRaw(bytes: Uint8Array, maxBytes: number): Uint8Array;
   /** CRC-32 (ISO 3309) of `bytes`, continued from `seed`. */
   crc32(bytes: Uint8Array, seed?: number): number;
+  /** A SHA-256 in the making. */
+  sha256(): Hasher;
+}
+
+export interface Hasher {
+  update(bytes: Uint8Array): void;
+  /** 64 lower-case hexadecimal digits; ends the hash. */
+  digest(): string;
 }
 
 let registered: Inflate | undefined;

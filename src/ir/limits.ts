@@ -4,6 +4,7 @@
  */
 export type LimitName =
   | 'safetensorsHeaderBytes'
+  | 'safetensorsTensors'
   | 'jsonBytes'
   | 'jsonDepth'
   | 'jsonNodes'
@@ -36,6 +37,8 @@ export type LimitName =
 export const LIMITS: Readonly<Record<LimitName, number>> = {
   /** Bytes of a safetensors header: the reference implementation's bound. */
   safetensorsHeaderBytes: 100_000_000,
+  /** Tensors of one safetensors file: what its largest header can list with short names is a few times that. */
+  safetensorsTensors: 1_000_000,
   /** Bytes of one JSON text (config, index). */
   jsonBytes: 64 * 1024 * 1024,
   /** Nesting of JSON; real configs stay below 60. */

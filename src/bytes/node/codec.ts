@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { BnsumError } from '../../ir/error.ts';
 import { type Inflate, useCodec } from '../codec.ts';
@@ -29,6 +30,15 @@ export const nodeCodec: Inflate = {
   },
   crc32(bytes, seed = 0) {
     return crc32(bytes, seed);
+  },
+  sha256() {
+    const hash = createHash('sha256');
+    return {
+      update(bytes) {
+        hash.update(bytes);
+      },
+      digest: () => hash.digest('hex'),
+    };
   },
 };
 
