@@ -1,0 +1,10 @@
+import { asksForVersion, packageVersion } from '../src/cli/version.ts';
+
+if (asksForVersion(process.argv.slice(2))) {
+  process.stdout.write(`${packageVersion()}\n`);
+} else {
+  // Loaded after the version is out of the way: start-up is what a user feels first.
+  void Promise.all([import('../src/cli/run.ts'), import('../src/cli/bndiff.ts')]).then(([{ run }, { bndiff }]) =>
+    run('bndiff', bndiff),
+  );
+}

@@ -1,0 +1,244 @@
+import { type Fold, planFolding } from '../graph/fold.ts';
+import type { Diagnostic } from '../ir/diagnostic.ts';
+import type { DType } from '../ir/dtype.ts';
+import { BnsumError } from '../ir/error.ts';
+import type { Layer, Model, WeightClass } from '../ir/model.ts';
+import { type Count, minus, plus, total } from './count.ts';
+import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
+import { accountOptimizer, type OptimizerAccount } from './optimizer.ts';
+import { addTally, firstOwners, NOTHING, RULES, type RuleName, select, type Tally, tally } from './rules.ts';
+
+/** Counts of one row: elements, each tensor at its first owner. */
+export interface LayerCounts {
+  readonly keras: Count;
+  /** nn.Parameters, trained or not. */
+  readonly torch: Count;
+  readonly buffers: Count;
+  /** Bytes of the tensors that the file's own framework counts. */
+  readonly bytes: Count;
+}
+
+export interface LayerAccount {
+  /** The layer's own tensors. The sum of `own` over all layers is the total. */
+  readonly own: LayerCounts;
+  /** Own and everything below. */
+  readonly subtree: LayerCounts;
+}
+
+export interface Totals {
+  readonly keras: {
+    readonly total: Count;
+    readonly trainable: Count | null;
+    readonly nonTrainable: Count | null;
+    readonly optimizer: Count;
+    /** What Keras 3 calls Total once the model is compiled and built; null without an optimizer that is known whole. */
+    readonly totalCompiled: Count | null;
+  };
+  readonly torch: {
+    readonly parameters: Count;
+    readonly trainable: Count | null;
+    readonly frozen: Count | null;
+    readonly buffers: Count;
+  };
+  readonly state: { readonly elements: Count; readonly unique: Count };
+  /** null: the graph is not known, so neither is what can be folded. */
+  readonly inference: { readonly elements: Count | null };
+}
+
+export interface DTypeTotal {
+  readonly dtype: DType;
+  readonly tensors: number;
+  readonly elements: Count;
+  readonly bytes: Count;
+}
+
+export interface Accounting {
+  readonly totals: Totals;
+  /** Stored bytes by the same rules; Keras divides them by powers of 1024. */
+  readonly bytes: Readonly<Record<RuleName, Count | null>>;
+  /** In the order of the model's layers. */
+  readonly layers: ReadonlyMap<string, LayerAccount>;
+  /** Tensors of the model by element type, each identity once, optimizer left out; largest first. */
+  readonly dtypes: readonly DTypeTotal[];
+  readonly optimizer: OptimizerAccount;
+  readonly entries: Entries;
+  /** How each BatchNorm goes away; null: not known. */
+  readonly folding: readonly Fold[] | null;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+const NO_COUNTS: LayerCounts = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
+
+function addCounts(a: LayerCounts, b: LayerCounts): LayerCounts {
+  return {
+    keras: plus(a.keras, b.keras),
+    torch: plus(a.torch, b.torch),
+    buffers: plus(a.buffers, b.buffers),
+    bytes: plus(a.bytes, b.bytes),
+  };
+}
+
+/** Sums of entries by layer, in one walk. */
+export function byLayer(entries: readonly Entry[]): ReadonlyMap<string, Tally> {
+  const sums = new Map<string, Tally>();
+  for (const entry of entries) {
+    sums.set(entry.layer, addTally(sums.get(entry.layer) ?? NOTHING, { elements: entry.elements, bytes: entry.bytes }));
+  }
+  return sums;
+}
+
+function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, LayerAccount> {
+  const keras = byLayer(select(RULES['keras.total'], entries.keras) ?? []);
+  const torch = byLayer(select(RULES['torch.parameters'], entries.torch) ?? []);
+  const buffers = byLayer(select(RULES['torch.buffers'], entries.torch) ?? []);
+  const ownBytes = (path: string): Count =>
+    model.dialect === 'keras'
+      ? (keras.get(path)?.bytes ?? 0)
+      : plus(torch.get(path)?.bytes ?? 0, buffers.get(path)?.bytes ?? 0);
+  const own = new Map<string, LayerCounts>();
+  for (const layer of model.layers) {
+    own.set(layer.path, {
+      keras: keras.get(layer.path)?.elements ?? 0,
+      torch: torch.get(layer.path)?.elements ?? 0,
+      buffers: buffers.get(layer.path)?.elements ?? 0,
+      bytes: ownBytes(layer.path),
+    });
+  }
+  const subtrees = subtreeSums(model, own);
+  return new Map(
+    model.layers.map((layer) => {
+      const counts = own.get(layer.path) ?? NO_COUNTS;
+      return [layer.path, { own: counts, subtree: subtrees.get(layer.path) ?? counts }];
+    }),
+  );
+}
+
+function subtreeSums(model: Model, own: ReadonlyMap<string, LayerCounts>): ReadonlyMap<string, LayerCounts> {
+  const children = childrenOf(model);
+  const sums = new Map<string, LayerCounts>();
+  // Parents before children, then summed from the leaves up.
+  const queue: Layer[] = [...(children.get(null) ?? [])];
+  for (let index = 0; index < queue.length; index += 1) {
+    const layer = queue[index];
+    if (layer) for (const child of children.get(layer.path) ?? []) queue.push(child);
+  }
+  for (const layer of queue.reverse()) {
+    let sum = own.get(layer.path) ?? NO_COUNTS;
+    for (const child of children.get(layer.path) ?? []) sum = addCounts(sum, sums.get(child.path) ?? NO_COUNTS);
+    sums.set(layer.path, sum);
+  }
+  return sums;
+}
+
+/** Statistics that inference reads as they are (Normalization's mean, InstanceNorm's); spectral vectors serve training. */
+const READ_AT_INFERENCE: ReadonlySet<WeightClass> = new Set(['weight', 'statistic', 'constant']);
+
+/** Whether an entry is still there once every BatchNorm is folded away, its replacement apart. */
+export function survivesFolding(entry: Entry, layer: Layer | undefined): boolean {
+  if (layer?.kind === 'batch_norm') return false;
+  if (layer?.kind === 'spectral_norm' && entry.class === 'statistic') return false;
+  return entry.isParameter || READ_AT_INFERENCE.has(entry.class);
+}
+
+function foldingOf(model: Model): readonly Fold[] | null {
+  const norms = model.layers.filter((layer) => layer.kind === 'batch_norm');
+  if (norms.length === 0) {
+    // Without a BatchNorm there is nothing to fold, as long as every layer is known for what it is.
+    return model.layers.some((layer) => layer.kind === 'unknown' && layer.weights.length > 0) ? null : [];
+  }
+  const plan = planFolding(model);
+  if (plan === null) return null;
+  const planned = new Set(plan.map((fold) => fold.bn));
+  return norms.every((layer) => planned.has(layer.path)) ? plan : null;
+}
+
+function dtypeTotals(entries: readonly Entry[]): readonly DTypeTotal[] {
+  const sums = new Map<DType, { tensors: number; elements: Count; bytes: Count }>();
+  for (const entry of firstOwners(entries)) {
+    const sum = sums.get(entry.dtype) ?? { tensors: 0, elements: 0, bytes: 0 };
+    sums.set(entry.dtype, {
+      tensors: sum.tensors + 1,
+      elements: plus(sum.elements, entry.elements),
+      bytes: plus(sum.bytes, entry.bytes),
+    });
+  }
+  return [...sums]
+    .map(([dtype, sum]) => ({ dtype, ...sum }))
+    .sort((a, b) => (a.bytes < b.bytes ? 1 : a.bytes > b.bytes ? -1 : a.dtype < b.dtype ? -1 : 1));
+}
+
+/**
+ * The model's parameter totals under every rule, and each layer's share.
+ * Throws BnsumError INTERNAL when the rows do not add up to the totals: a wrong number is never shown.
+ */
+export function account(model: Model): Accounting {
+  const entries = entriesOf(model);
+  const sums = new Map<RuleName, Tally | null>();
+  for (const [name, rule] of Object.entries(RULES) as [RuleName, (typeof RULES)[RuleName]][]) {
+    const chosen = select(rule, rule.of === 'keras' ? entries.keras : entries.torch);
+    sums.set(name, chosen === null ? null : tally(chosen));
+  }
+  const elements = (name: RuleName): Count | null => sums.get(name)?.elements ?? null;
+  const known = (name: RuleName): Count => elements(name) ?? 0;
+
+  const optimizer = accountOptimizer(model, entries.keras);
+  const folding = foldingOf(model);
+  const layers = layerAccounts(model, entries);
+  const paths = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const left = firstOwners(entries.torch).filter((entry) => survivesFolding(entry, paths.get(entry.layer)));
+  const compiled = model.dialect === 'keras' && optimizer.account.built;
+
+  const totals: Totals = {
+    keras: {
+      total: known('keras.total'),
+      trainable: elements('keras.trainable'),
+      nonTrainable: elements('keras.nonTrainable'),
+      optimizer: optimizer.account.tally.elements,
+      totalCompiled: compiled ? plus(known('keras.total'), optimizer.account.tally.elements) : null,
+    },
+    torch: {
+      parameters: known('torch.parameters'),
+      trainable: elements('torch.trainable'),
+      frozen: elements('torch.frozen'),
+      buffers: known('torch.buffers'),
+    },
+    state: { elements: known('state.elements'), unique: known('state.unique') },
+    inference: {
+      elements: folding === null ? null : plus(tally(left).elements, total(folding.map((fold) => fold.elementsAfter))),
+    },
+  };
+  requireRowsToAddUp(totals, layers);
+
+  const bytes = Object.fromEntries([...sums].map(([name, sum]) => [name, sum?.bytes ?? null])) as Record<
+    RuleName,
+    Count | null
+  >;
+  return {
+    totals,
+    bytes,
+    layers,
+    dtypes: dtypeTotals(model.dialect === 'keras' ? entries.keras : entries.torch),
+    optimizer: optimizer.account,
+    entries,
+    folding,
+    diagnostics: [...entries.diagnostics, ...optimizer.diagnostics],
+  };
+}
+
+function requireRowsToAddUp(totals: Totals, layers: ReadonlyMap<string, LayerAccount>): void {
+  let rows = NO_COUNTS;
+  for (const layer of layers.values()) rows = addCounts(rows, layer.own);
+  const gaps: readonly (readonly [string, Count, Count])[] = [
+    ['Keras', rows.keras, totals.keras.total],
+    ['PyTorch', rows.torch, totals.torch.parameters],
+    ['buffer', rows.buffers, totals.torch.buffers],
+    ['state_dict', plus(rows.torch, rows.buffers), totals.state.unique],
+  ];
+  for (const [what, found, wanted] of gaps) {
+    if (found === wanted) continue;
+    throw new BnsumError({
+      code: 'INTERNAL',
+      reason: `the ${what} rows add up to ${found}, the total is ${wanted} (${minus(wanted, found)} apart)`,
+    });
+  }
+}

@@ -1,0 +1,283 @@
+import { countElements } from '../ir/build.ts';
+import { type Diagnostic, note } from '../ir/diagnostic.ts';
+import { byteLengthOf, type DType } from '../ir/dtype.ts';
+import { isBnsumError } from '../ir/error.ts';
+import type { Kind } from '../ir/kind.ts';
+import type { Layer, Model, Shape, Weight, WeightClass } from '../ir/model.ts';
+import type { Expr, Twin, TwinModule, TwinSource } from '../layers/family.ts';
+import { familyOfKind, twinOf } from '../layers/registry.ts';
+
+/** One tensor as a framework would hold it: the unit that every accounting rule counts. */
+export interface Entry {
+  /** The layer whose row shows it. */
+  readonly layer: string;
+  /** Keras' variable word or the state_dict name below the layer. */
+  readonly role: string;
+  readonly class: WeightClass;
+  readonly isParameter: boolean;
+  /** null: the file does not say. */
+  readonly trainable: boolean | null;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly elements: number;
+  readonly bytes: number;
+  /** Equal identities are one tensor. */
+  readonly identity: string;
+  /** True for a tensor that no tensor of the file gives: a filled gamma, a second LSTM bias, a new counter. */
+  readonly filled: boolean;
+}
+
+/** The model's tensors as both frameworks would hold them. */
+export interface Entries {
+  readonly keras: readonly Entry[];
+  readonly torch: readonly Entry[];
+  /** Layers counted by their own tensors for want of a twin. */
+  readonly untwinned: ReadonlySet<string>;
+  /** torch.nn modules by layer path, of the twin or of the file itself. */
+  readonly modules: ReadonlyMap<string, readonly TwinModule[]>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Children of each layer, in file order; the key null holds the layers without a parent among the model's layers. */
+export function childrenOf(model: Model): ReadonlyMap<string | null, readonly Layer[]> {
+  const paths = new Set(model.layers.map((layer) => layer.path));
+  const children = new Map<string | null, Layer[]>();
+  for (const layer of model.layers) {
+    const key = layer.parent !== null && layer.parent !== layer.path && paths.has(layer.parent) ? layer.parent : null;
+    const list = children.get(key);
+    if (list) list.push(layer);
+    else children.set(key, [layer]);
+  }
+  return children;
+}
+
+/** Input shapes of the first call of each layer, where a graph knows them. */
+export function inputsOfLayers(model: Model): ReadonlyMap<string, readonly Shape[]> {
+  const inputs = new Map<string, readonly Shape[]>();
+  for (const graph of model.graphs.values()) {
+    for (const call of graph.calls) {
+      if (call.layer === null || inputs.has(call.layer)) continue;
+      const shapes: Shape[] = [];
+      let known = true;
+      for (const input of call.inputs) {
+        if (typeof input !== 'number') continue;
+        const shape = graph.values[input]?.shape ?? null;
+        if (shape === null) known = false;
+        else shapes.push(shape);
+      }
+      if (known) inputs.set(call.layer, shapes);
+    }
+  }
+  return inputs;
+}
+
+function ownEntry(layer: Layer, weight: Weight): Entry {
+  const elements = countElements(weight.tensor.shape, undefined, weight.tensor.name);
+  return {
+    layer: layer.path,
+    role: weight.role,
+    class: weight.class,
+    isParameter: weight.isParameter ?? weight.class === 'weight',
+    trainable: weight.trainable,
+    shape: weight.tensor.shape,
+    dtype: weight.tensor.dtype,
+    elements,
+    bytes: weight.tensor.byteLength,
+    identity: weight.tensor.identity,
+    filled: false,
+  };
+}
+
+interface Place {
+  readonly layer: Layer;
+  readonly source: TwinSource;
+  /** The same nesting as `source.children`. */
+  readonly children: readonly Place[];
+}
+
+function placeOf(
+  layer: Layer,
+  children: ReadonlyMap<string | null, readonly Layer[]>,
+  inputs: ReadonlyMap<string, readonly Shape[]>,
+): Place {
+  // Depth is bounded by limits.moduleDepth, which the readers enforce.
+  const below = (children.get(layer.path) ?? []).map((child) => placeOf(child, children, inputs));
+  const source: TwinSource = {
+    path: layer.path,
+    kind: layer.kind,
+    type: layer.type,
+    norm: layer.norm,
+    weights: layer.weights,
+    inputs: inputs.get(layer.path) ?? null,
+    children: below.map((place) => place.source),
+  };
+  return { layer, source, children: below };
+}
+
+function placeAt(place: Place, path: readonly number[]): Place | undefined {
+  let at: Place | undefined = place;
+  for (const index of path) at = at?.children[index];
+  return at;
+}
+
+function weightAt(place: Place, role: string, child: readonly number[]): Weight | undefined {
+  return placeAt(place, child)?.layer.weights.find((weight) => weight.role === role);
+}
+
+function sourcesOf(expr: Expr): readonly { role: string; child: readonly number[] }[] {
+  switch (expr.op) {
+    case 'source':
+      return [{ role: expr.role, child: expr.child ?? [] }];
+    case 'fill':
+      return [];
+    case 'concat':
+    case 'compute':
+      return expr.of.flatMap(sourcesOf);
+    case 'reshape':
+    case 'permute':
+    case 'slice':
+    case 'flip':
+      return sourcesOf(expr.of);
+  }
+}
+
+/** The expression with each source replaced by its tensor's identity: equal texts are one and the same new tensor. */
+function identityOf(expr: Expr, place: Place): string {
+  return JSON.stringify(expr, (_key, value: unknown) => {
+    if (typeof value === 'object' && value !== null && 'op' in value && value.op === 'source') {
+      const { role, child } = value as Extract<Expr, { op: 'source' }>;
+      return weightAt(place, role, child ?? [])?.tensor.identity ?? `${place.layer.path}/${role}`;
+    }
+    return value;
+  });
+}
+
+/** The twin of a layer in the other dialect; null: its kind has none at all. A family that throws a refusal has none. */
+function twinToward(place: Place, toward: 'torch' | 'keras'): Twin | null {
+  const family = familyOfKind(place.layer.kind);
+  try {
+    if (toward === 'torch') return family?.toTorch === undefined ? null : twinOf(place.source);
+    return family?.toKeras === undefined ? null : family.toKeras(place.source);
+  } catch (error) {
+    if (isBnsumError(error) && error.code !== 'INTERNAL') return { refused: error.reason };
+    throw error;
+  }
+}
+
+function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>): Entry[] {
+  const owners: (string | null)[] = twin.tensors.map((tensor) => {
+    const child = sourcesOf(tensor.from)[0]?.child;
+    return child === undefined ? null : (placeAt(place, child)?.layer.path ?? place.layer.path);
+  });
+  // A filled tensor stands on the row of the tensor that it follows (the second bias of one direction of a Bidirectional).
+  for (let index = 1; index < owners.length; index += 1) owners[index] ??= owners[index - 1] ?? null;
+  for (let index = owners.length - 2; index >= 0; index -= 1) owners[index] ??= owners[index + 1] ?? null;
+  return twin.tensors.map((tensor, index) => {
+    const sources = sourcesOf(tensor.from).map(({ role, child }) => weightAt(place, role, child));
+    const elements = countElements(tensor.shape, undefined, `${place.layer.path} ${tensor.name}`);
+    const owner = owners[index] ?? place.layer.path;
+    const givers = sources.length > 0 ? sources : weightsBelow(place).filter((weight) => weight.class === 'weight');
+    return {
+      layer: owner,
+      role: tensor.name,
+      class: tensor.class,
+      isParameter: tensor.isParameter,
+      trainable: tensor.trainable && tensor.isParameter ? trainableTogether(givers) : false,
+      shape: tensor.shape,
+      dtype: tensor.dtype,
+      elements,
+      bytes: byteLengthOf(tensor.dtype, elements),
+      identity:
+        sources.length === 0 ? `new:${place.layer.path}:${tensor.name}` : `twin:${identityOf(tensor.from, place)}`,
+      filled: sources.length === 0,
+    };
+  });
+}
+
+/** false as soon as one source is frozen, null when none is but one is not known. */
+function trainableTogether(weights: readonly (Weight | undefined)[]): boolean | null {
+  let known = true;
+  for (const weight of weights) {
+    if (weight?.trainable === false) return false;
+    if (weight === undefined || weight.trainable === null) known = false;
+  }
+  return known ? true : null;
+}
+
+function weightsBelow(place: Place): readonly Weight[] {
+  return [...place.layer.weights, ...place.children.flatMap(weightsBelow)];
+}
+
+/** Kinds whose children are parts of one twin; the children of a model, and of a container we know nothing of, are not. */
+const STANDS_FOR_ITS_CHILDREN: ReadonlySet<Kind> = new Set([
+  'bidirectional',
+  'rnn_container',
+  'spectral_norm',
+  'stacked_cells',
+  'time_distributed',
+  'wrapper',
+]);
+
+/** Whether the layer and everything below it become one twin. */
+export function absorbsChildren(layer: Layer): boolean {
+  return STANDS_FOR_ITS_CHILDREN.has(layer.kind);
+}
+
+/**
+ * Both frameworks' tensors of a model. The file's own side is as read; the other side comes from the layer families.
+ * A layer that holds tensors and has no twin counts its own on both sides and raises NO_TWIN.
+ */
+export function entriesOf(model: Model): Entries {
+  const children = childrenOf(model);
+  const inputs = inputsOfLayers(model);
+  const own: Entry[] = [];
+  const other: Entry[] = [];
+  const untwinned = new Set<string>();
+  const modules = new Map<string, readonly TwinModule[]>();
+  const diagnostics: Diagnostic[] = [];
+  const toward = model.dialect === 'keras' ? 'torch' : 'keras';
+
+  for (const layer of model.layers) {
+    for (const weight of layer.weights) {
+      if (weight.class === 'seed' && model.dialect === 'keras') continue;
+      const entry = ownEntry(layer, weight);
+      own.push(entry);
+      if (weight.isParameter === null && layer.kind === 'unknown' && weight.class === 'weight') {
+        diagnostics.push(note('CLASS_ASSUMED', { layer: layer.path, tensor: weight.tensor.name }));
+      }
+    }
+  }
+
+  const visit = (layer: Layer): void => {
+    const whole = absorbsChildren(layer);
+    const place = whole ? placeOf(layer, children, inputs) : placeOf(layer, new Map(), inputs);
+    const twin = twinToward(place, toward);
+    const held = whole ? weightsBelow(place) : layer.weights;
+    if (twin !== null && twin.refused === undefined) {
+      other.push(...twinEntries(place, twin));
+      modules.set(layer.path, twin.modules);
+    } else if (whole && layer.weights.length === 0 && (twin === null || layer.kind === 'time_distributed')) {
+      // A wrapper that only forwards, around what is no single layer: its children stand for themselves.
+      for (const child of children.get(layer.path) ?? []) visit(child);
+      return;
+    } else if (held.length > 0) {
+      untwinned.add(layer.path);
+      diagnostics.push(
+        note('NO_TWIN', { layer: layer.path }, { type: layer.type, toward, reason: twin?.refused ?? null }),
+      );
+      const keepOwn = (at: Place): void => {
+        for (const weight of at.layer.weights) {
+          if (weight.class !== 'seed') other.push({ ...ownEntry(at.layer, weight) });
+        }
+        for (const child of at.children) keepOwn(child);
+      };
+      keepOwn(place);
+    }
+    if (!whole) for (const child of children.get(layer.path) ?? []) visit(child);
+  };
+  for (const layer of children.get(null) ?? []) visit(layer);
+
+  return toward === 'torch'
+    ? { keras: own, torch: other, untwinned, modules, diagnostics }
+    : { keras: other, torch: own, untwinned, modules, diagnostics };
+}

@@ -1,0 +1,194 @@
+import { BnsumError } from '../ir/error.ts';
+import type { Kind } from '../ir/kind.ts';
+import type { Layer, Model } from '../ir/model.ts';
+import { type Accounting, byLayer, survivesFolding } from './account.ts';
+import { type Count, minus, plus, total } from './count.ts';
+import type { Entry } from './entries.ts';
+import { firstOwners, RULES, select } from './rules.ts';
+
+/** A number that a rule gives. */
+export interface Landmark {
+  readonly rule: 'keras.total' | 'keras.totalCompiled' | 'torch.parameters' | 'state.elements' | 'inference.elements';
+  readonly elements: Count;
+}
+
+export type StepKind =
+  | 'moving_statistics' // BatchNorm's moving mean and variance
+  | 'other_statistics' // Normalization, spectral vectors, InstanceNorm
+  | 'batch_counters' // num_batches_tracked
+  | 'counters' // Normalization's count
+  | 'constants'
+  | 'filled_scale' // gamma or beta that PyTorch holds and Keras leaves out
+  | 'second_bias' // PyTorch's recurrent layers have two biases, Keras one
+  | 'filled' // other tensors that only the twin has
+  | 'restructured' // the twin holds the same layer in another number of elements
+  | 'repeated_keys' // a tied tensor under further keys
+  | 'folded_affine' // gamma and beta that go into a neighbour
+  | 'gained_bias' // the neighbour gains a bias
+  | 'scale_and_shift' // a BatchNorm that cannot be folded keeps one scale and one shift
+  | 'optimizer';
+
+/** `elements` is signed: what the step adds to the number before it. */
+export interface Step {
+  readonly kind: StepKind;
+  readonly elements: Count;
+  /** Layer paths in file order; empty for the optimizer. */
+  readonly layers: readonly string[];
+}
+
+/** From one rule's number to another's: `from` plus every step is `to`, exactly. */
+export interface Stage {
+  readonly from: Landmark;
+  readonly steps: readonly Step[];
+  readonly to: Landmark;
+}
+
+export interface Explanation {
+  readonly stages: readonly Stage[];
+  /** The folded size is left out because the file does not hold the graph. */
+  readonly inferenceUnknown: boolean;
+}
+
+/** Collects steps: one per kind, zero ones left out. */
+export function gatherSteps<K extends string>(): {
+  add(kind: K, elements: Count, layer: string | null): void;
+  take(order: readonly K[]): readonly { kind: K; elements: Count; layers: readonly string[] }[];
+} {
+  const found = new Map<K, { elements: Count; layers: Set<string> }>();
+  return {
+    add(kind, elements, layer) {
+      if (elements === 0) return;
+      const step = found.get(kind) ?? { elements: 0, layers: new Set<string>() };
+      step.elements = plus(step.elements, elements);
+      if (layer !== null) step.layers.add(layer);
+      found.set(kind, step);
+    },
+    take(order) {
+      return order.flatMap((kind) => {
+        const step = found.get(kind);
+        return step === undefined ? [] : [{ kind, elements: step.elements, layers: [...step.layers] }];
+      });
+    },
+  };
+}
+
+/** Throws BnsumError INTERNAL unless the steps lead from one number to the other. */
+export function requireNoRemainder(from: Count, steps: readonly { readonly elements: Count }[], to: Count): void {
+  const reached = plus(from, total(steps.map((step) => step.elements)));
+  if (reached === to) return;
+  throw new BnsumError({
+    code: 'INTERNAL',
+    reason: `an explanation leads from ${from} to ${reached}, not to ${to}: ${minus(to, reached)} are unexplained`,
+  });
+}
+
+const ORDER: readonly StepKind[] = [
+  'moving_statistics',
+  'other_statistics',
+  'batch_counters',
+  'counters',
+  'constants',
+  'filled_scale',
+  'second_bias',
+  'filled',
+  'restructured',
+  'repeated_keys',
+  'folded_affine',
+  'gained_bias',
+  'scale_and_shift',
+  'optimizer',
+];
+
+const RECURRENT: ReadonlySet<Kind> = new Set(['bidirectional', 'gru', 'lstm', 'rnn', 'rnn_container', 'stacked_cells']);
+const NORMS: ReadonlySet<Kind> = new Set(['batch_norm', 'group_norm', 'instance_norm', 'layer_norm', 'rms_norm']);
+
+function stage(from: Landmark, steps: readonly Step[], to: Landmark): Stage {
+  requireNoRemainder(from.elements, steps, to.elements);
+  return { from, steps, to };
+}
+
+/** The step kind of an entry that is no trained weight. */
+export function apartKind(entry: Entry, layer: Layer | undefined): StepKind {
+  if (entry.class === 'counter') return layer?.kind === 'batch_norm' ? 'batch_counters' : 'counters';
+  if (entry.class === 'statistic') return layer?.kind === 'batch_norm' ? 'moving_statistics' : 'other_statistics';
+  return 'constants';
+}
+
+function kerasToTorch(model: Model, accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+  const steps = gatherSteps<StepKind>();
+  const keras = select(RULES['keras.total'], accounting.entries.keras) ?? [];
+  const parameters = select(RULES['torch.parameters'], accounting.entries.torch) ?? [];
+  // What both call trained weights must come out equal, layer by layer; the rest has a name.
+  for (const entry of keras) {
+    if (entry.class === 'weight') continue;
+    steps.add(apartKind(entry, layers.get(entry.layer)), minus(0, entry.elements), entry.layer);
+  }
+  for (const entry of parameters) {
+    if (!entry.filled) continue;
+    const kind = layers.get(entry.layer)?.kind ?? 'unknown';
+    const filledKind = RECURRENT.has(kind) ? 'second_bias' : NORMS.has(kind) ? 'filled_scale' : 'filled';
+    steps.add(filledKind, entry.elements, entry.layer);
+  }
+  const weights = byLayer(keras.filter((entry) => entry.class === 'weight'));
+  const moved = byLayer(parameters.filter((entry) => !entry.filled));
+  for (const layer of model.layers) {
+    const gap = minus(moved.get(layer.path)?.elements ?? 0, weights.get(layer.path)?.elements ?? 0);
+    // Read from PyTorch's side, the two biases become one by adding, so neither is filled.
+    const recurrent = RECURRENT.has(layer.kind) && model.dialect !== 'keras' && gap > 0;
+    steps.add(recurrent ? 'second_bias' : 'restructured', gap, layer.path);
+  }
+  return steps.take(ORDER);
+}
+
+function torchToState(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+  const steps = gatherSteps<StepKind>();
+  const all = accounting.entries.torch;
+  const first = new Set(firstOwners(all));
+  for (const entry of all) {
+    if (!first.has(entry)) steps.add('repeated_keys', entry.elements, entry.layer);
+    else if (!entry.isParameter) steps.add(apartKind(entry, layers.get(entry.layer)), entry.elements, entry.layer);
+  }
+  return steps.take(ORDER);
+}
+
+function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+  const steps = gatherSteps<StepKind>();
+  const first = new Set(firstOwners(accounting.entries.torch));
+  for (const entry of accounting.entries.torch) {
+    if (!first.has(entry)) steps.add('repeated_keys', minus(0, entry.elements), entry.layer);
+    else if (!survivesFolding(entry, layers.get(entry.layer))) {
+      const kind = entry.isParameter ? 'folded_affine' : apartKind(entry, layers.get(entry.layer));
+      steps.add(kind, minus(0, entry.elements), entry.layer);
+    }
+  }
+  for (const fold of accounting.folding ?? []) {
+    steps.add(fold.gainsBias ? 'gained_bias' : 'scale_and_shift', fold.elementsAfter, fold.bn);
+  }
+  return steps.take(ORDER);
+}
+
+/**
+ * The waterfall from Keras' total through PyTorch's parameters and the state_dict to the folded size, and to the total
+ * of a compiled Keras model. Every stage is exact: a remainder throws BnsumError INTERNAL.
+ */
+export function explain(model: Model, accounting: Accounting): Explanation {
+  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const { totals } = accounting;
+  const keras: Landmark = { rule: 'keras.total', elements: totals.keras.total };
+  const torch: Landmark = { rule: 'torch.parameters', elements: totals.torch.parameters };
+  const state: Landmark = { rule: 'state.elements', elements: totals.state.elements };
+  const stages = [
+    stage(keras, kerasToTorch(model, accounting, layers), torch),
+    stage(torch, torchToState(accounting, layers), state),
+  ];
+  if (totals.inference.elements !== null) {
+    const inference: Landmark = { rule: 'inference.elements', elements: totals.inference.elements };
+    stages.push(stage(state, stateToInference(accounting, layers), inference));
+  }
+  if (totals.keras.totalCompiled !== null) {
+    const compiled: Landmark = { rule: 'keras.totalCompiled', elements: totals.keras.totalCompiled };
+    const optimizer: Step = { kind: 'optimizer', elements: totals.keras.optimizer, layers: [] };
+    stages.push(stage(keras, optimizer.elements === 0 ? [] : [optimizer], compiled));
+  }
+  return { stages, inferenceUnknown: totals.inference.elements === null };
+}

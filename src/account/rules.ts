@@ -1,0 +1,84 @@
+import type { WeightClass } from '../ir/model.ts';
+import type { Count } from './count.ts';
+import { plus } from './count.ts';
+import type { Entry } from './entries.ts';
+
+/**
+ * A rule is data: whose tensors, which of them, and when two of them are one. A further rule is one more object.
+ * Source of each: the `summary()` of Keras, `sum(p.numel())` of PyTorch, and sums over a state_dict.
+ */
+export interface Rule {
+  /** Whose tensors are counted. */
+  readonly of: 'keras' | 'torch';
+  /** `identity`: one tensor under two names counts once, with its first owner. `key`: each name counts. */
+  readonly unique: 'identity' | 'key';
+  readonly classes: ReadonlySet<WeightClass>;
+  /** Only parameters, or only buffers. */
+  readonly parameter?: boolean;
+  /** Only what is trained, or only what is not. Unknown when one tensor's flag is not known. */
+  readonly trainable?: boolean;
+}
+
+const EVERY: ReadonlySet<WeightClass> = new Set(['weight', 'statistic', 'counter', 'seed', 'constant']);
+/** Keras keeps random state out of `weights`. */
+const HELD_BY_KERAS: ReadonlySet<WeightClass> = new Set(['weight', 'statistic', 'counter', 'constant']);
+
+export const RULES = {
+  'keras.total': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS },
+  'keras.trainable': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS, trainable: true },
+  'keras.nonTrainable': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS, trainable: false },
+  'torch.parameters': { of: 'torch', unique: 'identity', classes: EVERY, parameter: true },
+  'torch.trainable': { of: 'torch', unique: 'identity', classes: EVERY, parameter: true, trainable: true },
+  'torch.frozen': { of: 'torch', unique: 'identity', classes: EVERY, parameter: true, trainable: false },
+  'torch.buffers': { of: 'torch', unique: 'identity', classes: EVERY, parameter: false },
+  'state.elements': { of: 'torch', unique: 'key', classes: EVERY },
+  'state.unique': { of: 'torch', unique: 'identity', classes: EVERY },
+} as const satisfies Readonly<Record<string, Rule>>;
+
+export type RuleName = keyof typeof RULES;
+
+/** Whether an entry is trained: statistics, counters and constants never are; null where the file does not say. */
+export function isTrained(entry: Entry): boolean | null {
+  return entry.class === 'weight' || entry.trainable === true ? entry.trainable : false;
+}
+
+/** The first of each identity, in order. */
+export function firstOwners(entries: readonly Entry[]): readonly Entry[] {
+  const seen = new Set<string>();
+  return entries.filter((entry) => {
+    if (seen.has(entry.identity)) return false;
+    seen.add(entry.identity);
+    return true;
+  });
+}
+
+export interface Tally {
+  readonly elements: Count;
+  readonly bytes: Count;
+}
+
+export const NOTHING: Tally = { elements: 0, bytes: 0 };
+
+export function addTally(a: Tally, b: Tally): Tally {
+  return { elements: plus(a.elements, b.elements), bytes: plus(a.bytes, b.bytes) };
+}
+
+/** The entries that a rule counts; null when it asks for a flag that the file does not state. */
+export function select(rule: Rule, all: readonly Entry[]): readonly Entry[] | null {
+  const entries = (rule.unique === 'identity' ? firstOwners(all) : all).filter(
+    (entry) => rule.classes.has(entry.class) && (rule.parameter === undefined || entry.isParameter === rule.parameter),
+  );
+  if (rule.trainable === undefined) return entries;
+  if (entries.some((entry) => isTrained(entry) === null)) return null;
+  return entries.filter((entry) => isTrained(entry) === rule.trainable);
+}
+
+export function tally(entries: readonly Entry[]): Tally {
+  let elements: Count = 0;
+  let bytes: Count = 0;
+  for (const entry of entries) {
+    elements = plus(elements, entry.elements);
+    bytes = plus(bytes, entry.bytes);
+  }
+  return { elements, bytes };
+}

@@ -1,0 +1,173 @@
+import { Command, CommanderError, Option } from 'commander';
+import { BnsumError } from '../ir/error.ts';
+import { VIEWS, type View } from '../views/registry.ts';
+import { SORT_KEYS, type SortKey } from '../views/view.ts';
+import { nearest } from './suggest.ts';
+
+export interface BnsumOptions {
+  readonly files: readonly string[];
+  readonly view: View;
+  readonly output: string | undefined;
+  readonly quiet: boolean;
+  readonly color: boolean | undefined;
+  readonly config: string | undefined;
+  readonly pick: string | undefined;
+  readonly explain: boolean;
+  readonly bn: boolean;
+  readonly tensors: boolean;
+  readonly macs: boolean;
+  readonly layer: string | undefined;
+  readonly sort: SortKey | undefined;
+  readonly depth: number | undefined;
+}
+
+const EXAMPLES = `Examples:
+  bnsum model.h5                     totals under Keras' and PyTorch's rules, layer by layer
+  bnsum model.pt --explain           why the two frameworks report different numbers
+  bnsum model.keras --bn             every BatchNorm: channels, eps, both momentum conventions
+  bnsum a.h5 b.pt --explain          why two files differ
+  bnsum model.h5 --format json -o summary.json
+  bnsum weights.h5 --config config.json --layer 'block_*' --sort torch
+`;
+
+function usage(reason: string, next?: string): BnsumError {
+  return new BnsumError({ code: 'USAGE', reason, ...(next === undefined ? {} : { next }) });
+}
+
+/** Picks a word from a closed list, or throws USAGE with the nearest one. */
+function choose<T extends string>(what: string, word: string, known: readonly T[]): T {
+  const found = known.find((one) => one === word);
+  if (found !== undefined) return found;
+  const near = nearest(word, known);
+  throw usage(
+    `unknown ${what} '${word}'${near === undefined ? '' : ` (did you mean ${near}?)`}`,
+    `use one of ${known.join(', ')}`,
+  );
+}
+
+function parseDepth(word: string): number {
+  const depth = Number(word);
+  if (/^\d+$/.test(word) && Number.isSafeInteger(depth) && depth >= 1) return depth;
+  throw usage(`--depth takes a whole number from 1 on, not '${word}'`);
+}
+
+interface Parsed {
+  readonly format?: string;
+  readonly output?: string;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+  readonly config?: string;
+  readonly pick?: string;
+  readonly explain?: boolean;
+  readonly bn?: boolean;
+  readonly tensors?: boolean;
+  readonly macs?: boolean;
+  readonly layer?: string;
+  readonly sort?: string;
+  readonly depth?: string;
+}
+
+function program(): Command {
+  const names = VIEWS.map((view) => view.name);
+  return new Command('bnsum')
+    .description("Summarise Keras and PyTorch model files: parameters under both frameworks' rules, without Python.")
+    .usage('[options] FILE...')
+    .argument('[FILE...]', 'model files: .h5, .keras, .weights.h5, .pt, .pth, .bin, .safetensors, .onnx, .pt.json')
+    .option(
+      '--format <name>',
+      `form of the report: ${names.join(', ')} (default: table, or by the extension of --output)`,
+    )
+    .option('-o, --output <file>', 'write the report to a file, complete or not at all')
+    .option('--explain', "the steps from one rule's number to the other's, and what other tools print")
+    .option('--bn', 'one row per BatchNorm: channels, axis, eps, momentum in both conventions, gamma, beta, frozen')
+    .option('--tensors', 'one row per tensor: name, shape, dtype, bytes')
+    .option('--macs', 'multiply-accumulates for one sample')
+    .option('--layer <glob>', 'only layers whose path or name fits: * is any run of characters, ? one')
+    .option('--depth <n>', 'levels of nesting to show')
+    .option('--sort <key>', `leaves alone, by ${SORT_KEYS.join(', ')}`)
+    .option('--config <file>', 'architecture for a weights-only file: to_json(), config.json or another Keras file')
+    .option('--pick <name>', 'which state_dict of a checkpoint')
+    .option('-q, --quiet', 'leave the notes out')
+    .addOption(new Option('--color', 'colours even without a terminal (also FORCE_COLOR)'))
+    .addOption(new Option('--no-color', 'no colours (also NO_COLOR, TERM=dumb)'))
+    .option('--debug', 'stack traces of errors')
+    .option('-V, --version', 'the version')
+    .helpOption('-h, --help', 'this help')
+    .addHelpText('beforeAll', EXAMPLES)
+    .addHelpText(
+      'after',
+      "\nWidth: the terminal's; without a terminal COLUMNS, else lines are not wrapped.\nExit status: 0 done, 2 trouble with a file or the command line, 70 a bug of bnsum.",
+    );
+}
+
+/** `error: unknown option '--fromat'\n(Did you mean --format?)` as our own one-line refusal. */
+function usageOf(error: CommanderError): BnsumError {
+  const text = error.message
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ')
+    .replace('(Did you mean', '(did you mean');
+  return usage(text, 'see bnsum --help');
+}
+
+/**
+ * The command line as typed options, or the help text that was asked for. Throws BnsumError USAGE with the nearest
+ * option, format or key.
+ */
+export function parseBnsum(
+  words: readonly string[],
+  helpColumns: number | null,
+): BnsumOptions | { readonly help: string } {
+  const command = program();
+  let help = '';
+  command.exitOverride().configureOutput({
+    writeOut: (text) => {
+      help += text;
+    },
+    writeErr: () => undefined,
+    getOutHelpWidth: () => helpColumns ?? 100,
+    getOutHasColors: () => false,
+  });
+  try {
+    command.parse([...words], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { help };
+    throw usageOf(error);
+  }
+  const parsed = command.opts<Parsed>();
+  const files = command.args;
+  if (files.length === 0) throw usage('no file given', 'try: bnsum model.h5, or bnsum --help');
+  const shown = [parsed.bn === true ? '--bn' : '', parsed.tensors === true ? '--tensors' : ''].filter(
+    (one) => one !== '',
+  );
+  if (shown.length > 1) throw usage('--bn and --tensors each replace the table of layers', 'give one of them');
+  const name = parsed.format ?? nameByExtension(parsed.output) ?? 'table';
+  const chosen = choose(
+    'format',
+    name,
+    VIEWS.map((view) => view.name),
+  );
+  const view = VIEWS.find((one) => one.name === chosen);
+  if (view === undefined) throw usage(`unknown format '${name}'`);
+  return {
+    files,
+    view,
+    output: parsed.output,
+    quiet: parsed.quiet === true,
+    color: words.includes('--color') || words.includes('--no-color') ? parsed.color : undefined,
+    config: parsed.config,
+    pick: parsed.pick,
+    explain: parsed.explain === true,
+    bn: parsed.bn === true,
+    tensors: parsed.tensors === true,
+    macs: parsed.macs === true || parsed.sort === 'macs',
+    layer: parsed.layer,
+    sort: parsed.sort === undefined ? undefined : choose('sort key', parsed.sort, SORT_KEYS),
+    depth: parsed.depth === undefined ? undefined : parseDepth(parsed.depth),
+  };
+}
+
+function nameByExtension(output: string | undefined): string | undefined {
+  if (output === undefined) return undefined;
+  return VIEWS.find((view) => view.extensions.some((extension) => output.toLowerCase().endsWith(extension)))?.name;
+}

@@ -1,0 +1,108 @@
+import { type Accounting, account } from '../account/account.ts';
+import { explainPair } from '../account/explain-pair.ts';
+import { summarise } from '../account/summary.ts';
+import { BnsumError } from '../ir/error.ts';
+import type { Model } from '../ir/model.ts';
+import { openModel } from '../open.ts';
+import { describe } from '../views/diagnostics.ts';
+import { selectLayers } from '../views/rows.ts';
+import type { Report, ReportSet, ViewOptions } from '../views/view.ts';
+import { type BnsumOptions, parseBnsum } from './bnsum-options.ts';
+import { errorFacts, exitCodeOf } from './message.ts';
+import { refuseReplacing, writeReport } from './output.ts';
+import type { ExitCode, Io } from './run.ts';
+import { nearest } from './suggest.ts';
+import { colorOf, columnsOf } from './terminal.ts';
+
+interface Read {
+  readonly report: Report & { readonly summary: unknown };
+  readonly model: Model;
+  readonly accounting: Accounting;
+}
+
+async function readOne(file: string, options: BnsumOptions): Promise<Read> {
+  const { value: model, diagnostics } = await openModel(file, {
+    ...(options.config === undefined ? {} : { config: options.config }),
+    ...(options.pick === undefined ? {} : { pick: options.pick }),
+  });
+  try {
+    const accounting = account(model);
+    const summary = summarise(model, accounting, diagnostics, {
+      describe,
+      macs: options.macs,
+      explain: options.explain,
+    });
+    if (options.layer !== undefined && selectLayers(summary.layers, options.layer).length === 0) {
+      const near = nearest(
+        options.layer,
+        summary.layers.map((layer) => layer.path),
+      );
+      throw new BnsumError({
+        code: 'NOT_FOUND',
+        file,
+        reason: `no layer fits '${options.layer}'${near === undefined ? '' : ` (did you mean ${near}?)`}`,
+        next: `try --layer '*part-of-a-name*'`,
+      });
+    }
+    return { report: { file, summary }, model, accounting };
+  } finally {
+    await model.close();
+  }
+}
+
+function viewOptions(options: BnsumOptions, io: Io): ViewOptions {
+  const facts = { ...io, isTerminal: io.isTerminal && options.output === undefined };
+  return {
+    columns: options.output === undefined ? columnsOf(facts) : null,
+    color: colorOf(facts, options.color),
+    bn: options.bn,
+    tensors: options.tensors,
+    macs: options.macs,
+    explain: options.explain,
+    depth: options.depth ?? null,
+    layer: options.layer ?? null,
+    sort: options.sort ?? null,
+    quiet: options.quiet,
+  };
+}
+
+/** bnsum FILE…: each file's summary; a file that cannot be read is named, the others are shown, and the status is 2. */
+export async function bnsum(io: Io): Promise<ExitCode> {
+  const options = parseBnsum(io.words, columnsOf(io));
+  if ('help' in options) {
+    await io.write([options.help]);
+    return 0;
+  }
+  const inputs = [...options.files, ...(options.config === undefined ? [] : [options.config])];
+  if (options.output !== undefined) refuseReplacing(options.output, inputs);
+
+  const reports: Report[] = [];
+  const good: Read[] = [];
+  let failed = false;
+  for (const file of options.files) {
+    try {
+      const read = await readOne(file, options);
+      reports.push(read.report);
+      if (options.explain && options.files.length === 2) good.push(read);
+    } catch (error) {
+      // Our own bug ends the run: numbers of other files would hide it.
+      if (exitCodeOf(error) === 70) throw error;
+      failed = true;
+      io.complain(error);
+      reports.push({ file, error: errorFacts(error) });
+    }
+  }
+  const [first, second] = good;
+  const set: ReportSet = {
+    reports,
+    pair: first !== undefined && second !== undefined ? explainPair(first, second) : null,
+  };
+  const anything = reports.some((report) => 'summary' in report);
+  if (anything || options.view.name === 'json') {
+    const render = await options.view.load();
+    const pieces = await render(set, viewOptions(options, io));
+    if (options.output === undefined) await io.write(pieces);
+    else if (anything) writeReport(options.output, pieces);
+  }
+  return failed ? 2 : 0;
+}

@@ -1,0 +1,118 @@
+import { closeSync, fsyncSync, openSync, realpathSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { BnsumError } from '../ir/error.ts';
+
+/** Writes all pieces, waiting whenever the reader is slower; comes back when the last byte is handed over. */
+export async function writeAll(stream: Writable, pieces: Iterable<string>): Promise<void> {
+  for (const piece of pieces) {
+    if (piece === '') continue;
+    if (!stream.write(piece)) await drained(stream);
+  }
+  await new Promise<void>((resolve, reject) => {
+    stream.write('', (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const done = (error?: Error): void => {
+      stream.off('drain', done);
+      stream.off('error', done);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    stream.on('drain', done);
+    stream.on('error', done);
+  });
+}
+
+/** Temporary files of outputs that are not complete; removed when the process is ended. */
+const unfinished = new Set<string>();
+
+export function removeUnfinished(): void {
+  for (const path of unfinished) {
+    try {
+      unlinkSync(path);
+    } catch {
+      // It is gone already, or cannot be removed: there is nobody left to tell.
+    }
+  }
+  unfinished.clear();
+}
+
+const MODEL_FILE = /\.(?:h5|hdf5|keras|pt|pth|bin|ckpt|safetensors|onnx|pkl|npz|pb|tflite)$/i;
+
+function existing(path: string): ReturnType<typeof statSync> | undefined {
+  return statSync(path, { throwIfNoEntry: false });
+}
+
+/** Throws BnsumError EXISTS when `path` is one of the inputs, under whatever name, or another model file. */
+export function refuseReplacing(path: string, inputs: readonly string[]): void {
+  const stat = existing(path);
+  if (stat === undefined) return;
+  if (stat.isDirectory()) {
+    throw new BnsumError({
+      code: 'NOT_A_FILE',
+      file: path,
+      reason: 'is a directory',
+      next: 'name a file for --output',
+    });
+  }
+  for (const input of inputs) {
+    const other = existing(input);
+    if (other !== undefined && other.dev === stat.dev && other.ino === stat.ino) {
+      throw new BnsumError({
+        code: 'EXISTS',
+        file: path,
+        reason: 'the output is one of the inputs',
+        next: 'name another file for --output',
+      });
+    }
+  }
+  if (stat.isFile() && MODEL_FILE.test(path)) {
+    throw new BnsumError({
+      code: 'EXISTS',
+      file: path,
+      reason: 'the report would replace what looks like a model file',
+      next: 'name another file for --output',
+    });
+  }
+}
+
+/**
+ * Writes a text file that appears complete or not at all: a temporary file beside it, flushed to the disk, then renamed.
+ * Devices and pipes are written straight. Throws the system's error as it is.
+ */
+export function writeReport(path: string, pieces: Iterable<string>): void {
+  const stat = existing(path);
+  if (stat !== undefined && !stat.isFile()) {
+    writeTo(openSync(path, 'w'), pieces, false);
+    return;
+  }
+  // A symbolic link stays one: the file behind it is replaced.
+  const target = stat === undefined ? path : realpathSync(path);
+  const temporary = join(dirname(target), `.${basename(target).slice(0, 200)}.${process.pid}.tmp`);
+  const file = openSync(temporary, 'wx', stat === undefined ? 0o666 : Number(stat.mode) & 0o777);
+  unfinished.add(temporary);
+  try {
+    writeTo(file, pieces, true);
+    renameSync(temporary, target);
+    unfinished.delete(temporary);
+  } catch (error) {
+    removeUnfinished();
+    throw error;
+  }
+}
+
+function writeTo(file: number, pieces: Iterable<string>, flush: boolean): void {
+  try {
+    for (const piece of pieces) {
+      const bytes = new TextEncoder().encode(piece);
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+    }
+    if (flush) fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

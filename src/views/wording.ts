@@ -1,0 +1,112 @@
+import { minus } from '../account/count.ts';
+import type { Landmark, Step, StepKind } from '../account/explain.ts';
+import type { PairStep, PairStepKind } from '../account/explain-pair.ts';
+import type { Summary } from '../account/summary.ts';
+import type { Tool, ToolReason } from '../account/tools.ts';
+import { listNames } from './diagnostics.ts';
+import { showCount } from './number.ts';
+
+/** What a step is, in words that follow its number; `of` is empty or names the layers. */
+const STEPS: Readonly<Record<StepKind, (of: string) => string>> = {
+  moving_statistics: (of) => `moving statistics${of}`,
+  other_statistics: (of) => `statistics${of}`,
+  batch_counters: (of) => `num_batches_tracked${of}`,
+  counters: (of) => `counters${of}`,
+  constants: (of) => `constants${of}`,
+  filled_scale: (of) => `gamma or beta${of} that Keras leaves out and PyTorch fills`,
+  second_bias: (of) => `second biases${of}, which PyTorch keeps and Keras does not`,
+  filled: (of) => `elements${of} that only the PyTorch layer has`,
+  restructured: (of) => `elements${of} by another structure of the same layer`,
+  repeated_keys: (of) => `elements of tied tensors under further keys${of}`,
+  folded_affine: (of) => `gamma and beta${of}, folded away`,
+  gained_bias: (of) => `biases that the neighbours${of} gain`,
+  scale_and_shift: (of) => `scales and shifts${of}, which no neighbour can take`,
+  optimizer: () => 'optimizer variables',
+};
+
+/** The same in a sentence, without layers. */
+const STEP_REMARKS: Readonly<Partial<Record<StepKind, string>>> = {
+  moving_statistics: 'moving statistics, buffers in PyTorch',
+  other_statistics: 'statistics, buffers in PyTorch',
+  filled_scale: 'filled gamma or beta',
+  second_bias: 'second biases',
+  filled: 'elements that only the PyTorch layer has',
+  restructured: 'elements by another structure of the same layer',
+};
+
+const PAIR_STEPS: Readonly<Record<PairStepKind, string>> = {
+  moving_statistics: 'moving statistics, counted by one framework and not by the other',
+  other_statistics: 'statistics of other layers, counted by one framework and not by the other',
+  counters: 'counters',
+  constants: 'constants',
+  bias_before_batch_norm: 'biases before a BatchNorm',
+  bias: 'biases',
+  second_bias: 'second biases of recurrent layers',
+  scale_and_shift: 'scales and shifts of normalisation layers',
+  different_size: 'elements of layers of another size',
+  only_in_first: 'elements of layers that only the first has',
+  only_in_second: 'elements of layers that only the second has',
+};
+
+export const RULE_NAMES: Readonly<Record<Landmark['rule'], string>> = {
+  'keras.total': 'Keras total',
+  'keras.totalCompiled': 'Keras 3 total, compiled',
+  'torch.parameters': 'PyTorch parameters',
+  'state.elements': 'state_dict elements',
+  'inference.elements': 'elements with each BatchNorm folded',
+};
+
+export const TOOLS: Readonly<Record<Tool, string>> = {
+  keras2_summary: 'Keras 2 summary()',
+  keras3_summary: 'Keras 3 summary(), not compiled',
+  keras3_summary_compiled: 'Keras 3 summary(), loaded compiled',
+  sum_numel: 'sum(p.numel())',
+  torchinfo: 'torchinfo',
+  torchsummary: 'torchsummary',
+  state_dict_elements: 'sum over the state_dict',
+};
+
+export const TOOL_REASONS: Readonly<Record<ToolReason, string>> = {
+  all_weights: 'weights and statistics; never the optimizer',
+  all_weights_compile_false: 'weights and statistics',
+  with_optimizer: 'adds the optimizer, which loading builds',
+  h5_optimizer_unbuilt: 'adds two optimizer variables: loading an .h5 does not build the slots',
+  not_compiled: 'the file holds no optimizer that is known whole',
+  parameters_only: 'parameters, frozen ones too; no statistics',
+  parameters_once: 'parameters, a shared one once',
+  weight_and_bias_only:
+    'only attributes called weight and bias, once per call of a layer; none of GRU, RNN or attention',
+  lstm_crash: 'stops at an LSTM: its output is a tuple',
+  graph_unknown: 'counts per call, and the calls are not known',
+  every_key: 'every key, counters and tied tensors included',
+};
+
+/** `moving statistics of batch_normalization`. */
+export function stepText(step: Step): string {
+  return STEPS[step.kind](step.layers.length === 0 ? '' : ` of ${listNames(step.layers)}`);
+}
+
+export function pairStepText(step: PairStep): string {
+  return `${PAIR_STEPS[step.kind]} (${listNames(step.layers)})`;
+}
+
+/** Why Keras' and PyTorch's totals differ, in one sentence. */
+export function differenceText(summary: Summary): string {
+  const { keras, torch } = summary.totals;
+  const say = (step: Step): string => {
+    const count = step.elements < 0 ? minus(0, step.elements) : step.elements;
+    const layers = step.layers.length === 1 ? '1 layer' : `${showCount(step.layers.length)} layers`;
+    return `${showCount(count)} ${STEP_REMARKS[step.kind] ?? STEPS[step.kind]('')} (${layers})`;
+  };
+  const less = summary.difference.filter((step) => step.elements < 0);
+  const more = summary.difference.filter((step) => step.elements > 0);
+  if (less.length === 0 && more.length === 0) return 'Keras and PyTorch report the same total.';
+  const parts = [
+    ...(less.length === 0 ? [] : [`Keras alone counts ${less.map(say).join(' and ')}`]),
+    ...(more.length === 0 ? [] : [`PyTorch alone counts ${more.map(say).join(' and ')}`]),
+  ];
+  const gap =
+    keras.total > torch.parameters ? minus(keras.total, torch.parameters) : minus(torch.parameters, keras.total);
+  const start = gap === 0 ? 'The totals agree, though' : `The totals differ by ${showCount(gap)}:`;
+  return `${start} ${parts.join('; ')}.`;
+}
