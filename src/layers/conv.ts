@@ -202,7 +202,7 @@ export function kerasConvolution(
 }
 
 export function kerasLora(attrs: JsonObject): NormAttrs {
-  return { lora: adaptationOf(attrs).lora };
+  return { lora: adaptationOf(attrs, '').lora };
 }
 
 function kernelSizeOf(attrs: JsonObject, rank: number): readonly number[] | null {

@@ -40,7 +40,7 @@ export const dense: Family = {
           inFeatures: numberOrNull(attrs, 'input_dim'),
           useBias: booleanOf(attrs, ['use_bias', 'bias'], true),
           activation: activationOf(attrs.get('activation'), eraOf(version)),
-          ...adaptationOf(attrs),
+          ...adaptationOf(attrs, version),
         };
       case 'torch':
         return {
@@ -140,7 +140,7 @@ export const einsumDense: Family = {
       outputShape: items.map((size) => (typeof size === 'number' ? size : null)),
       biasAxes: bias === '' ? null : bias,
       activation: activationOf(attrs.get('activation'), eraOf(version)),
-      ...adaptationOf(attrs),
+      ...adaptationOf(attrs, version),
     };
   },
   variables(norm, inputs) {
@@ -223,7 +223,8 @@ function analyse(norm: NormAttrs, input: Shape | undefined): Einsum | null {
   const elided = input.length - inputWords.length;
   if (elided < 0 || (elided > 0 && left === undefined && right === undefined)) return null;
   const output: Dim[] = [input[0] ?? null, ...told.map((size) => (typeof size === 'number' ? size : null))];
-  if (left !== undefined) output.splice(1, 0, ...input.slice(1, elided));
+  // Keras inserts them one before the other and so states them in reverse; its summary says the same.
+  if (left !== undefined) output.splice(1, 0, ...input.slice(1, Math.max(elided, 1)).reverse());
   else if (right !== undefined) output.push(...input.slice(input.length - elided));
   const offset = left === undefined ? 0 : elided;
   const inputAt = new Map([...inputWords].map((word, index) => [word, index + offset]));

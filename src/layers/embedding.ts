@@ -101,7 +101,7 @@ export const reversibleEmbedding: Family = {
   },
 };
 
-function embeddingNorm(_type: string, attrs: JsonObject, dialect: Dialect, _version: string): NormAttrs {
+function embeddingNorm(_type: string, attrs: JsonObject, dialect: Dialect, version: string): NormAttrs {
   if (dialect === 'torch') {
     return {
       vocabulary: numberOrNull(attrs, 'num_embeddings'),
@@ -115,7 +115,7 @@ function embeddingNorm(_type: string, attrs: JsonObject, dialect: Dialect, _vers
     width: numberOrNull(attrs, 'output_dim'),
     paddingIndex: null,
     maskZero: booleanOf(attrs, 'mask_zero', false),
-    ...adaptationOf(attrs),
+    ...adaptationOf(attrs, version),
   };
 }
 

@@ -1,6 +1,6 @@
 import { isObject, type JsonObject } from '../ir/json.ts';
 import type { NormAttrs, NormValue } from '../ir/model.ts';
-import { normNumber, normRecord, normText } from './attribute.ts';
+import { isBelow, normNumber, normRecord, normText } from './attribute.ts';
 import type { Variable } from './family.ts';
 
 /** What Keras 3 stores for a quantised or adapted (LoRA) layer. Facts: keras `dense.py`, `embedding.py`, `einsum_dense.py`. */
@@ -14,16 +14,16 @@ export interface Adaptation {
 }
 
 /** From a Keras 3 layer config: the dtype policy and `lora_rank`. */
-export function adaptationOf(attrs: JsonObject): Adaptation {
+export function adaptationOf(attrs: JsonObject, version: string): Adaptation {
   const rank = attrs.get('lora_rank');
   const alpha = attrs.get('lora_alpha');
   return {
-    quantised: quantisedBy(attrs),
+    quantised: quantisedBy(attrs, version),
     lora: typeof rank === 'number' ? { rank, alpha: typeof alpha === 'number' ? alpha : rank } : null,
   };
 }
 
-function quantisedBy(attrs: JsonObject): NormValue {
+function quantisedBy(attrs: JsonObject, version: string): NormValue {
   const policy = attrs.get('dtype');
   const config = isObject(policy) ? policy.get('config') : undefined;
   const told = isObject(config) ? config.get('mode') : policy;
@@ -35,7 +35,8 @@ function quantisedBy(attrs: JsonObject): NormValue {
     case 'int8':
       return { mode, bits: 8, block: -1 };
     case 'int4':
-      return { mode, bits: 4, block: first ?? null };
+      // Without a block size: one scale per channel. Before 3.15 kernels were packed along another axis.
+      return { mode, bits: 4, block: first ?? (isBelow(version, '3.15') ? null : -1) };
     case 'float8': {
       const history = isObject(config) ? config.get('amax_history_length') : undefined;
       return { mode, bits: 8, history: typeof history === 'number' ? history : 1024 };
