@@ -9,7 +9,7 @@ import { customModule, twinModule } from './twin.ts';
  * linear · relu {maxValue, slope, threshold} · leaky_relu {slope} · elu, celu {alpha} · gelu {approximate} ·
  * softplus {beta, threshold} · hard_sigmoid {slope, offset} (clip(slope·x + offset, 0, 1)) · hard_tanh {min, max} ·
  * hard_shrink, soft_shrink {threshold} · threshold {threshold, value} · softmax, log_softmax, sparsemax {axis} ·
- * glu {axis} · squareplus {b} · selu, silu, mish, softsign, tanh, sigmoid, hard_silu, log_sigmoid, tanh_shrink,
+ * glu {axis, halves} · squareplus {b} · selu, silu, mish, softsign, tanh, sigmoid, hard_silu, log_sigmoid, tanh_shrink,
  * exponential, sparse_plus, sparse_sigmoid, softmin {axis} · unknown {name}: a function of the user's own.
  */
 export type ActivationNorm = NormAttrs & { readonly function: string };
@@ -141,11 +141,14 @@ function axisOf(value: Json | undefined): number | readonly number[] {
   return axes === null ? -1 : typeof value === 'number' ? value : axes;
 }
 
-/** Output shapes of an activation: those of its inputs, and half an axis for glu. */
+/**
+ * Output shapes of an activation: those of its inputs. PyTorch's GLU halves an axis; Keras says the input's shape for it
+ * all the same.
+ */
 export function activationOutputs(norm: NormAttrs, inputs: readonly Shape[]): readonly Shape[] {
   const first = inputs[0];
   if (first === undefined) return [];
-  if (norm['function'] !== 'glu') return [first];
+  if (norm['halves'] !== true) return [first];
   const axis = normNumber(norm, 'axis') ?? -1;
   const place = axis < 0 ? axis + first.length : axis;
   return [first.map((size, index) => (index === place && typeof size === 'number' ? Math.floor(size / 2) : size))];
@@ -325,7 +328,7 @@ export function torchActivation(type: string, attrs: JsonObject): ActivationNorm
     case 'LogSoftmax':
       return { function: 'log_softmax', axis: numberOrNull(attrs, 'dim') };
     case 'GLU':
-      return { function: 'glu', axis: numberOf(attrs, 'dim', -1) };
+      return { function: 'glu', axis: numberOf(attrs, 'dim', -1), halves: true };
     default:
       return undefined;
   }
