@@ -1,0 +1,235 @@
+import { parseJson } from '../../bytes/json.ts';
+import type { ReadOptions } from '../../bytes/source.ts';
+import type { ZipMember } from '../../bytes/zip-read.ts';
+import { type Diagnostic, note } from '../../ir/diagnostic.ts';
+import type { DType } from '../../ir/dtype.ts';
+import { BnsumError } from '../../ir/error.ts';
+import {
+  booleanAt,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+} from '../../ir/json.ts';
+import { LIMITS } from '../../ir/limits.ts';
+import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
+import { readExportModules } from './export-graph.ts';
+import type { RawModel } from './raw-model.ts';
+import { isOldExport, readTorchZip, recordBytes, TORCH, type TorchArchive } from './read-zip.ts';
+import { makeStridedTensor, type StorageBytes } from './strided.ts';
+
+/** torch.export's numbers of dtypes (its schema's ScalarType). */
+const DTYPE_CODES: ReadonlyMap<number, DType> = new Map([
+  [1, 'uint8'],
+  [2, 'int8'],
+  [3, 'int16'],
+  [4, 'int32'],
+  [5, 'int64'],
+  [6, 'float16'],
+  [7, 'float32'],
+  [8, 'float64'],
+  [9, 'complex32'],
+  [10, 'complex64'],
+  [11, 'complex128'],
+  [12, 'bool'],
+  [13, 'bfloat16'],
+  [28, 'uint16'],
+  [29, 'float8_e4m3fn'],
+  [30, 'float8_e5m2'],
+  [31, 'float8_e4m3fnuz'],
+  [32, 'float8_e5m2fnuz'],
+  [33, 'float8_e8m0fnu'],
+  [34, 'uint32'],
+  [35, 'uint64'],
+]);
+
+/**
+ * A file of torch.export. New form (2.8 and later): raw weights, listed by a JSON file, and the program as JSON; old
+ * form: a zip around a torch.save'd state_dict and the program. Of the program only module names and the settings of
+ * normalisations and convolutions are used.
+ */
+export async function readExport(archive: TorchArchive, options: ReadOptions): Promise<RawModel> {
+  const old = archive.zip.members.find((member) => isOldExport(member.name));
+  return old === undefined ? readNew(archive, options) : readOld(archive, old, options);
+}
+
+async function readJson(archive: TorchArchive, member: ZipMember): Promise<Json> {
+  const bytes = await archive.zip.read(member, LIMITS.jsonBytes);
+  return parseJson(bytes, { file: `${archive.file}!${member.name}` }, { nonFinite: true });
+}
+
+async function readNew(archive: TorchArchive, options: ReadOptions): Promise<RawModel> {
+  const { zip, root, file } = archive;
+  const programs = zip.members.filter(
+    (member) => member.name.startsWith(`${root}models/`) && member.name.endsWith('.json'),
+  );
+  const names = programs.map((member) => member.name.slice(`${root}models/`.length, -'.json'.length));
+  const wanted = options.pick ?? (names.length === 1 ? names[0] : 'model');
+  const index = names.indexOf(wanted ?? '');
+  const program = programs[index];
+  if (program === undefined || wanted === undefined) {
+    throw new BnsumError({
+      code: options.pick === undefined ? 'AMBIGUOUS' : 'NOT_FOUND',
+      file,
+      reason: `it holds the programs ${names.join(', ') || '(none)'}`,
+      next: 'choose one with --pick NAME',
+    });
+  }
+  const config = zip.get(`${root}data/weights/${wanted}_weights_config.json`);
+  if (config === undefined) {
+    throw new BnsumError({ code: 'MALFORMED', file, reason: `no list of weights for the program ${wanted}` });
+  }
+  const weights = objectAt(await readJson(archive, config), 'config');
+  if (weights === undefined) {
+    throw new BnsumError({ code: 'MALFORMED', file: `${file}!${config.name}`, reason: 'no "config" in it' });
+  }
+  const json = await readJson(archive, program);
+  const storages = new Map<string, StorageBytes>();
+  const tensors: RawTensor[] = [];
+  for (const [name, facts] of weights) {
+    if (!isObject(facts)) throw malformed(archive, name, 'no description');
+    tensors.push(readWeight(archive, name, facts, storages));
+  }
+  const diagnostics: Diagnostic[] = [];
+  if (names.length > 1) {
+    diagnostics.push(
+      note(
+        'CANDIDATE_CHOSEN',
+        { file },
+        { chosen: wanted, reason: options.pick === undefined ? 'preferred name' : 'picked', candidates: names },
+      ),
+    );
+  }
+  return finish(archive, tensors, readExportModules(json), json, diagnostics);
+}
+
+function finish(
+  archive: TorchArchive,
+  tensors: readonly RawTensor[],
+  modules: ReadonlyMap<string, ModuleFacts>,
+  program: Json,
+  diagnostics: readonly Diagnostic[],
+): RawModel {
+  return {
+    format: 'torch-export',
+    producer: { ...TORCH, version: stringAt(program, 'torch_version') ?? '' },
+    tensors,
+    modules,
+    versions: undefined,
+    optimizer: [],
+    diagnostics: [...diagnostics, ...notSaved(archive, program)],
+    extra: new Map(),
+  };
+}
+
+function malformed(archive: TorchArchive, name: string, reason: string): BnsumError {
+  return new BnsumError({ code: 'MALFORMED', file: archive.file, place: name, reason });
+}
+
+/** Symbolic sizes are objects; only plain integers are sizes of weights. */
+function integers(meta: JsonObject, key: string): readonly number[] | undefined {
+  const list = listAt(meta, key)?.map((item) => numberAt(item, 'as_int'));
+  return list?.every((item) => item !== undefined && Number.isSafeInteger(item) && item >= 0)
+    ? (list as readonly number[])
+    : undefined;
+}
+
+function readWeight(
+  archive: TorchArchive,
+  name: string,
+  facts: JsonObject,
+  storages: Map<string, StorageBytes>,
+): RawTensor {
+  const meta = objectAt(facts, 'tensor_meta');
+  const path = stringAt(facts, 'path_name');
+  const isParameter = booleanAt(facts, 'is_param') ?? null;
+  if (meta === undefined || path === undefined) throw malformed(archive, name, 'no tensor_meta or path_name');
+  if (booleanAt(facts, 'use_pickle') === true) {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: archive.file,
+      place: name,
+      reason: 'a weight of a tensor subclass, stored as a pickle of its own',
+    });
+  }
+  const dtype = DTYPE_CODES.get(numberAt(meta, 'dtype') ?? -1);
+  const shape = integers(meta, 'sizes');
+  const strides = integers(meta, 'strides');
+  const offset = numberAt(objectAt(meta, 'storage_offset'), 'as_int');
+  if (dtype === undefined) throw malformed(archive, name, `dtype code ${numberAt(meta, 'dtype')} is not known`);
+  if (
+    shape === undefined ||
+    strides === undefined ||
+    offset === undefined ||
+    !Number.isSafeInteger(offset) ||
+    offset < 0
+  ) {
+    throw malformed(archive, name, 'sizes, strides or offset are no whole numbers');
+  }
+  const record = `${archive.root}data/weights/${path}`;
+  let storage = storages.get(path);
+  if (storage === undefined) {
+    const member = archive.zip.get(record);
+    if (member === undefined) throw malformed(archive, name, `the file holds no ${record}`);
+    storage = recordBytes(archive, member, `${archive.scope}weights/${path}`, member.size, record);
+    storages.set(path, storage);
+  }
+  const tensor = makeStridedTensor({
+    file: archive.file,
+    name,
+    dtype,
+    shape,
+    strides,
+    offset,
+    storage,
+    encoding: { kind: 'dense' },
+    refusal: undefined,
+  });
+  const requiresGrad = booleanAt(meta, 'requires_grad') ?? null;
+  return { name, tensor, isParameter, trainable: isParameter === false ? false : requiresGrad };
+}
+
+async function readOld(archive: TorchArchive, program: ZipMember, options: ReadOptions): Promise<RawModel> {
+  const { zip, file, scope } = archive;
+  const folder = program.name.slice(0, program.name.length - 'serialized_exported_program.json'.length);
+  // Early versions gave the torch.save'd state_dict the ending .json as well.
+  const state = zip.get(`${folder}serialized_state_dict.pt`) ?? zip.get(`${folder}serialized_state_dict.json`);
+  if (state === undefined) {
+    throw new BnsumError({ code: 'MALFORMED', file, reason: `the file holds no ${folder}serialized_state_dict.pt` });
+  }
+  const json = await readJson(archive, program);
+  const { pick: _, ...rest } = options;
+  const inner = await readTorchZip(await zip.source(state), rest, `${scope}state/`);
+  const parameters = new Set<string>();
+  const buffers = new Set<string>();
+  for (const spec of inputSpecs(json)) {
+    const parameter = stringAt(objectAt(spec, 'parameter'), 'parameter_name');
+    const buffer = stringAt(objectAt(spec, 'buffer'), 'buffer_name');
+    if (parameter !== undefined) parameters.add(parameter);
+    if (buffer !== undefined) buffers.add(buffer);
+  }
+  const tensors = inner.tensors.map((raw): RawTensor => {
+    const isParameter = parameters.has(raw.name) ? true : buffers.has(raw.name) ? false : raw.isParameter;
+    return { ...raw, isParameter, trainable: isParameter === false ? false : raw.trainable };
+  });
+  return finish(archive, tensors, readExportModules(json), json, inner.diagnostics);
+}
+
+function inputSpecs(program: Json): readonly Json[] {
+  return listAt(objectAt(objectAt(program, 'graph_module'), 'signature'), 'input_specs') ?? [];
+}
+
+/** Buffers that the program marks as not persistent; they are no part of the state. */
+function notSaved(archive: TorchArchive, program: Json): readonly Diagnostic[] {
+  const names: string[] = [];
+  for (const spec of inputSpecs(program)) {
+    const buffer = objectAt(spec, 'buffer');
+    const name = stringAt(buffer, 'buffer_name');
+    if (name !== undefined && booleanAt(buffer, 'persistent') === false) names.push(name);
+  }
+  if (names.length === 0) return [];
+  return [note('NOT_SAVED', { file: archive.file }, { count: names.length, first: names.slice(0, 5) })];
+}

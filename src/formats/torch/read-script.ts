@@ -1,0 +1,108 @@
+import { note } from '../../ir/diagnostic.ts';
+import { BnsumError } from '../../ir/error.ts';
+import type { Json } from '../../ir/json.ts';
+import { LIMITS } from '../../ir/limits.ts';
+import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
+import { shortType, stateOf } from './module-tree.ts';
+import { classNameOf, isReduced, type PickleValue } from './pickle-value.ts';
+import { attributesOf, type RawModel } from './raw-model.ts';
+import { readPickle, TORCH, type TorchArchive } from './read-zip.ts';
+import { type ClassText, readClasses } from './script-text.ts';
+import { isTensorValue, readTensorValue, type TensorContext } from './tensor-value.ts';
+
+/** Text of all classes together: real models stay below a few megabytes. */
+const CODE_BYTES = 64 * 1024 * 1024;
+
+/**
+ * A TorchScript archive: objects of `__torch__.…` classes whose state is a dict of attributes in order. Parameters and
+ * buffers are told apart by the lists in the class texts; eps and momentum are literals there. The text is searched for
+ * literals, nothing of it is run.
+ */
+export async function readScript(archive: TorchArchive): Promise<RawModel> {
+  const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
+  const classes = await readCode(archive);
+  const { tensors, modules } = readObjects(run.value, classes, context);
+  return {
+    format: 'torchscript',
+    producer: TORCH,
+    tensors,
+    modules,
+    versions: undefined,
+    optimizer: [],
+    diagnostics: [note('CODE_PRESENT', { file: archive.file }, { what: 'TorchScript', count: classes.size })],
+    extra: new Map(),
+  };
+}
+
+async function readCode(archive: TorchArchive): Promise<ReadonlyMap<string, ClassText>> {
+  const classes = new Map<string, ClassText>();
+  const folder = `${archive.root}code/`;
+  let left = CODE_BYTES;
+  for (const member of archive.zip.members) {
+    if (!member.name.startsWith(folder) || !member.name.endsWith('.py')) continue;
+    const bytes = await archive.zip.read(member, left);
+    left -= bytes.length;
+    const module = member.name.slice(folder.length, -3).replaceAll('/', '.');
+    for (const [name, text] of readClasses(new TextDecoder().decode(bytes))) classes.set(`${module}.${name}`, text);
+  }
+  return classes;
+}
+
+/** `__torch__.torch.nn.modules.linear.___torch_mangle_0.Linear` is torch.nn's Linear. */
+function scriptType(name: string): string {
+  return shortType(name.replace(/^__torch__\./, '').replace(/___torch_mangle_\d+\./g, ''));
+}
+
+function readObjects(
+  root: PickleValue,
+  classes: ReadonlyMap<string, ClassText>,
+  context: TensorContext,
+): { readonly tensors: readonly RawTensor[]; readonly modules: ReadonlyMap<string, ModuleFacts> } {
+  const tensors: RawTensor[] = [];
+  const modules = new Map<string, ModuleFacts>();
+  const pending: { readonly path: string; readonly depth: number; readonly value: PickleValue }[] = [
+    { path: '', depth: 0, value: root },
+  ];
+  for (let visit = pending.pop(); visit !== undefined; visit = pending.pop()) {
+    const { path, depth, value } = visit;
+    const state = stateOf(value);
+    const name = classNameOf(value) ?? '';
+    if (state === undefined) continue;
+    if (depth > LIMITS.moduleDepth || modules.size > LIMITS.layers) {
+      throw new BnsumError({
+        code: 'LIMIT',
+        file: context.file,
+        place: path.slice(0, 200),
+        reason: `modules are nested deeper than ${LIMITS.moduleDepth}, or number more than ${LIMITS.layers}`,
+      });
+    }
+    const text = classes.get(name);
+    modules.set(path, {
+      type: scriptType(name),
+      attrs: new Map<string, Json>([...attributesOf(state), ...(text?.literals ?? [])]),
+    });
+    const prefix = path === '' ? '' : `${path}.`;
+    const own: RawTensor[] = [];
+    const below: { readonly path: string; readonly depth: number; readonly value: PickleValue }[] = [];
+    for (const [key, entry] of state.entries) {
+      if (typeof key !== 'string') continue;
+      if (isTensorValue(entry)) {
+        const { tensor, requiresGrad } = readTensorValue(entry, prefix + key, context);
+        const isParameter = text?.parameters.has(key)
+          ? true
+          : text?.buffers.has(key)
+            ? false
+            : requiresGrad === true
+              ? true
+              : null;
+        own.push({ name: prefix + key, tensor, isParameter, trainable: isParameter === false ? false : requiresGrad });
+      } else if (isReduced(entry) && stateOf(entry) !== undefined) {
+        below.push({ path: prefix + key, depth: depth + 1, value: entry });
+      }
+    }
+    // A state_dict lists parameters before buffers.
+    tensors.push(...own.filter((raw) => raw.isParameter !== false), ...own.filter((raw) => raw.isParameter === false));
+    pending.push(...below.reverse());
+  }
+  return { tensors, modules };
+}

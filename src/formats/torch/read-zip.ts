@@ -1,0 +1,230 @@
+import type { ByteSource, ReadOptions } from '../../bytes/source.ts';
+import { readZip, type ZipArchive, type ZipMember } from '../../bytes/zip-read.ts';
+import { type Diagnostic, note } from '../../ir/diagnostic.ts';
+import { BnsumError } from '../../ir/error.ts';
+import { LIMITS } from '../../ir/limits.ts';
+import { readCheckpoint } from './checkpoint.ts';
+import type { PickleRun } from './pickle-event.ts';
+import type { PickleValue, StorageNode } from './pickle-value.ts';
+import type { RawModel } from './raw-model.ts';
+import { readExport } from './read-export.ts';
+import { readScript } from './read-script.ts';
+import { readStorageId, storageByteLength } from './storage.ts';
+import type { StorageBytes } from './strided.ts';
+import type { TensorContext } from './tensor-value.ts';
+import { unpickle } from './unpickle.ts';
+
+export const TORCH = { framework: 'torch', version: '', backend: '' } as const;
+
+/** Versions of the record format that PyTorch's readers accept. */
+const NEWEST_VERSION = 10;
+
+/** A torch archive by its directory: its root folder and what the small records say. */
+export interface TorchArchive {
+  readonly zip: ZipArchive;
+  readonly file: string;
+  /** Folder that every record lies in, with its '/'. */
+  readonly root: string;
+  readonly bigEndian: boolean;
+  /** Prefix of storage identities. */
+  readonly scope: string;
+}
+
+/**
+ * Opens a torch zip and reads the model in it: torch.save's state_dicts and modules, TorchScript, torch.export. Reads
+ * the directory and the pickle; no tensor's bytes. `scope` keeps the storages of several files apart.
+ */
+export async function readTorchZip(source: ByteSource, options: ReadOptions, scope: string): Promise<RawModel> {
+  const zip = await readZip(source);
+  const first = zip.members[0];
+  if (first === undefined) {
+    throw new BnsumError({ code: 'NOT_A_MODEL', file: source.label, reason: 'an empty zip' });
+  }
+  const slash = first.name.indexOf('/');
+  const root = first.name.slice(0, slash + 1);
+  const archive: TorchArchive = {
+    zip,
+    file: source.label,
+    root,
+    bigEndian: await readByteOrder(zip, root, source.label),
+    scope,
+  };
+  const isExport =
+    zip.get(`${root}archive_format`) !== undefined || zip.members.some((member) => isOldExport(member.name));
+  if (isExport) return readExport(archive, options);
+  await checkVersion(archive);
+  if (zip.get(`${root}constants.pkl`) !== undefined || hasCode(archive)) return readScript(archive);
+  const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
+  const contents = readCheckpoint(run.value, context, options.pick);
+  return {
+    format: 'torch-zip',
+    producer: TORCH,
+    ...contents,
+    diagnostics: [...contents.diagnostics, ...notesOf(run, archive.file)],
+    extra: new Map(),
+  };
+}
+
+/** torch.export's files up to 2.6: `serialized_exported_program.json` at the top of the zip. */
+export function isOldExport(name: string): boolean {
+  return /(?:^|\/)serialized_exported_program\.json$/.test(name);
+}
+
+function hasCode(archive: TorchArchive): boolean {
+  return archive.zip.members.some((member) => member.name.startsWith(`${archive.root}code/`));
+}
+
+async function readText(zip: ZipArchive, member: ZipMember): Promise<string> {
+  return new TextDecoder().decode(await zip.read(member, 4096)).trim();
+}
+
+async function readByteOrder(zip: ZipArchive, root: string, file: string): Promise<boolean> {
+  const member = zip.get(`${root}byteorder`);
+  if (member === undefined) return false;
+  const word = await readText(zip, member);
+  if (word === 'little' || word === 'big') return word === 'big';
+  throw new BnsumError({
+    code: 'MALFORMED',
+    file: `${file}!${member.name}`,
+    reason: `byte order ${JSON.stringify(word.slice(0, 40))}; 'little' and 'big' are known`,
+  });
+}
+
+async function checkVersion(archive: TorchArchive): Promise<void> {
+  const { zip, root, file } = archive;
+  const member = zip.get(`${root}version`) ?? zip.get(`${root}.data/version`);
+  if (member === undefined) return;
+  const word = await readText(zip, member);
+  const version = Number(word);
+  if (/^[0-9]{1,9}$/.test(word) && version >= 1 && version <= NEWEST_VERSION) return;
+  throw new BnsumError({
+    code: 'UNSUPPORTED',
+    file: `${file}!${member.name}`,
+    reason: `archive version ${JSON.stringify(word.slice(0, 40))}; 1 to ${NEWEST_VERSION} are known`,
+  });
+}
+
+export interface PickleInZip {
+  readonly run: PickleRun & { readonly value: PickleValue };
+  readonly context: TensorContext;
+}
+
+/** Unpickles a record whose storages are records `<root><folder><key>`, each proved to have the bytes that it needs. */
+export async function readPickle(archive: TorchArchive, record: string, folder: string): Promise<PickleInZip> {
+  const { zip, root, file } = archive;
+  const member = zip.get(root + record);
+  if (member === undefined) {
+    const names = zip.members.slice(0, 6).map((entry) => entry.name);
+    throw new BnsumError({
+      code: 'NOT_A_MODEL',
+      file,
+      reason: `a zip without ${root}${record}; it holds ${names.join(', ')}${zip.members.length > 6 ? ', …' : ''}`,
+    });
+  }
+  const label = `${file}!${member.name}`;
+  const known = new Map<string, StorageNode>();
+  const storages = new Map<string, StorageBytes>();
+  const run = unpickle(await zip.read(member, LIMITS.pickleBytes), 0, {
+    file: label,
+    persist(id, place) {
+      const node = readStorageId(id, known, label, place);
+      if (!storages.has(node.key)) storages.set(node.key, storageIn(archive, folder, node, label, place));
+      return node;
+    },
+  });
+  if (run.end !== member.size) {
+    throw new BnsumError({
+      code: 'MALFORMED',
+      file: label,
+      place: `@${run.end}`,
+      reason: `${member.size - run.end} bytes follow the end of the pickle`,
+    });
+  }
+  const context: TensorContext = {
+    file,
+    scope: archive.scope,
+    bytesOf(node) {
+      const bytes = storages.get(node.key);
+      if (bytes === undefined) {
+        throw new BnsumError({
+          code: 'MALFORMED',
+          file,
+          place: node.key,
+          reason: 'a storage that was not named before',
+        });
+      }
+      return bytes;
+    },
+  };
+  return { run, context };
+}
+
+function storageIn(
+  archive: TorchArchive,
+  folder: string,
+  node: StorageNode,
+  label: string,
+  place: string,
+): StorageBytes {
+  const name = `${archive.root}${folder}${node.key}`;
+  const member = archive.zip.get(name);
+  const needed = storageByteLength(node);
+  if (member === undefined) {
+    // An empty storage needs no record; every other one does.
+    if (needed > 0) {
+      throw new BnsumError({ code: 'MALFORMED', file: label, place, reason: `the file holds no ${name}` });
+    }
+  } else if (member.size !== needed) {
+    throw new BnsumError({
+      code: 'MALFORMED',
+      file: label,
+      place,
+      reason: `storage ${node.key} needs ${needed} bytes (${node.length} × ${node.dtype ?? 'bytes'}), ${name} has ${member.size}`,
+    });
+  }
+  return recordBytes(archive, member, `${archive.scope}${folder}${node.key}`, needed, name);
+}
+
+/** A record as a storage. Nothing is read before `open`; a stored record is opened once. */
+export function recordBytes(
+  archive: TorchArchive,
+  member: ZipMember | undefined,
+  id: string,
+  byteLength: number,
+  name: string,
+): StorageBytes {
+  let opened: Promise<ByteSource> | undefined;
+  return {
+    id,
+    byteLength,
+    bigEndian: archive.bigEndian,
+    open() {
+      if (member === undefined) {
+        throw new BnsumError({ code: 'MALFORMED', file: archive.file, reason: `the file holds no ${name}` });
+      }
+      if (member.method !== 0) return archive.zip.source(member);
+      opened ??= archive.zip.source(member);
+      return opened;
+    },
+  };
+}
+
+/** What a pickle's own stream gives cause to mention: names of code, keys set twice. */
+export function notesOf(run: PickleRun, file: string): readonly Diagnostic[] {
+  const diagnostics: Diagnostic[] = [];
+  const names = new Set<string>();
+  for (const event of run.events) {
+    if (event.kind === 'import' && event.role === null) names.add(`${event.module}.${event.name}`);
+  }
+  if (names.size > 0) {
+    diagnostics.push(
+      note('CODE_PRESENT', { file }, { what: 'pickled names', count: names.size, first: [...names].slice(0, 5) }),
+    );
+  }
+  const duplicates = run.findings.filter((finding) => finding.code === 'DUPLICATE_KEY');
+  if (duplicates.length > 0) {
+    const first = duplicates.slice(0, 5).map((finding) => finding.detail);
+    diagnostics.push(note('DUPLICATE_KEY', { file }, { count: duplicates.length, first }));
+  }
+  return diagnostics;
+}
