@@ -224,7 +224,7 @@ async function openHere(source: ByteSource, superblock: Superblock): Promise<Eng
       const opened = await open();
       return guard(() => opened.read(path, start, count, byteLength));
     },
-    bytesRead: () => file?.bytesRead() ?? 0,
+    bytesRead: () => 0,
     async close() {
       const opened = file;
       file = undefined;
@@ -287,7 +287,7 @@ function openThread(source: ByteSource, superblock: Superblock, workers: WorkerH
       if (!('data' in answer)) throw new BnsumError({ code: 'INTERNAL', reason: 'the HDF5 reader gave no data' });
       return answer.data;
     },
-    bytesRead: () => spent + current,
+    bytesRead: () => (source.origin === undefined ? 0 : spent + current),
     close: end,
   };
 }

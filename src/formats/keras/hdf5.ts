@@ -19,7 +19,7 @@ export interface Hdf5File {
     into: Uint8Array,
     signal?: AbortSignal,
   ): Promise<void>;
-  /** Bytes read from the file so far for this HDF5 file. */
+  /** Bytes read past the source's own count: a thread reads the file by itself. */
   bytesRead(): number;
   close(): Promise<void>;
 }

@@ -1,0 +1,137 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import type { Layer, Model } from '../../../src/ir/model.ts';
+import { openKeras } from './open-keras.ts';
+
+/** Each model as the framework wrote it, against what the framework said about it. */
+const good = join(dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url))))), 'fixtures', 'good');
+
+interface ExpectedWeight {
+  readonly name: string;
+  readonly path: string;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly trainable: boolean;
+}
+
+interface ExpectedLayer {
+  readonly path: string;
+  readonly type: string;
+  readonly count: number | null;
+  readonly trainable: boolean | null;
+  readonly weights: readonly ExpectedWeight[];
+}
+
+interface Expected {
+  readonly framework: Readonly<Record<string, string>>;
+  readonly file: string;
+  readonly reloaded: boolean;
+  readonly counts: {
+    readonly total: number | null;
+    readonly trainable: number;
+    readonly nonTrainable: number;
+    readonly optimizer: number | null;
+  };
+  readonly layers: readonly ExpectedLayer[];
+}
+
+function isKerasFixture(name: string): boolean {
+  return /\.(h5|keras|hdf5)\.expected\.json$/.test(name) || name.endsWith('.weights.json.expected.json');
+}
+
+const cases = readdirSync(good).filter(isKerasFixture).sort();
+
+/** The config that stands beside a weights-only fixture. */
+function configOf(file: string): string | undefined {
+  if (!/weights\.(h5|json)$/.test(file)) return undefined;
+  const config = join(good, file.replace(/\.(legacy-)?weights\.(h5|json)$/, '.config.json'));
+  return existsSync(config) ? config : undefined;
+}
+
+function elements(shape: readonly number[]): number {
+  return shape.reduce((product, axis) => product * axis, 1);
+}
+
+interface Row {
+  readonly path: string;
+  readonly type: string;
+  readonly count: number;
+  readonly weights: readonly string[];
+}
+
+/** Counts of the subtree, own weights in an order that does not matter. */
+function rowsOf(model: Model): ReadonlyMap<string, Row> {
+  const own = (layer: Layer): number => layer.weights.reduce((sum, weight) => sum + elements(weight.tensor.shape), 0);
+  const total = new Map<string, number>();
+  for (const layer of model.layers) {
+    for (let path: string | null = layer.path; path !== null; ) {
+      total.set(path, (total.get(path) ?? 0) + own(layer));
+      path = model.layers.find((other) => other.path === path)?.parent ?? null;
+    }
+  }
+  return new Map(
+    model.layers.map((layer) => [
+      layer.path,
+      {
+        path: layer.path,
+        type: layer.type,
+        count: total.get(layer.path) ?? 0,
+        weights: layer.weights.map(({ role, trainable, tensor }) =>
+          JSON.stringify([role, tensor.shape, tensor.dtype, trainable]),
+        ),
+      },
+    ]),
+  );
+}
+
+/** Keras 2 names a weight 'dense/kernel:0', Keras 3 'kernel'; both mean the last part. */
+function roleOf(name: string): string {
+  return (name.split('/').at(-1) ?? name).replace(/:\d+$/, '');
+}
+
+function expectedRow(layer: ExpectedLayer): Row {
+  return {
+    path: layer.path,
+    type: layer.type,
+    count: layer.count ?? 0,
+    weights: layer.weights.map((weight) =>
+      JSON.stringify([roleOf(weight.name), weight.shape, weight.dtype, weight.trainable]),
+    ),
+  };
+}
+
+/** Models whose layers no config tells: the totals alone can be compared. */
+const LAYERS_UNTOLD = /^(k2-)?subclassed\./;
+/** A custom layer's own variables have names of their own; in files that count variables they have none. */
+const ROLES_UNTOLD = /^custom-layer\./;
+
+describe('every Keras fixture', () => {
+  test('there are some', () => expect(cases.length).toBeGreaterThan(100));
+
+  test.each(cases)('%s', async (name) => {
+    const expected = JSON.parse(readFileSync(join(good, name), 'utf8')) as Expected;
+    const config = configOf(expected.file);
+    const { value: model } = await openKeras(join(good, expected.file), config);
+    try {
+      const rows = rowsOf(model);
+      const all = model.layers.flatMap((layer) => layer.weights);
+      const count = (list: typeof all): number => list.reduce((sum, weight) => sum + elements(weight.tensor.shape), 0);
+      expect(count(all)).toBe(expected.counts.total ?? 0);
+      if (LAYERS_UNTOLD.test(expected.file)) return;
+      const withRoles = !ROLES_UNTOLD.test(expected.file);
+      const sort = (list: readonly string[]): readonly string[] => [...list].sort();
+      const strip = (row: Row): unknown =>
+        withRoles ? { ...row, weights: sort(row.weights) } : { path: row.path, type: row.type, count: row.count };
+      const wanted = expected.layers.map(expectedRow);
+      expect(wanted.map((row) => strip(rows.get(row.path) ?? { ...row, type: 'absent' }))).toEqual(wanted.map(strip));
+      expect([...rows.keys()].sort()).toEqual(wanted.map((row) => row.path).sort());
+      if (!withRoles) return;
+      expect(count(all.filter((weight) => weight.trainable === true))).toBe(expected.counts.trainable);
+      expect(count(all.filter((weight) => weight.trainable === false))).toBe(expected.counts.nonTrainable);
+    } finally {
+      await model.close();
+    }
+  });
+});
