@@ -4,6 +4,8 @@ import { displayWidth, wrap } from './width.ts';
 
 const GAP = 2;
 const INDENT = 2;
+/** Columns that a wrapping column keeps whatever the terminal. */
+const NARROWEST = 8;
 
 /** The text of a cell with its nesting in front. */
 function indented(cell: Cell): { readonly text: string; readonly indent: number } {
@@ -53,14 +55,18 @@ function fitWidths(grid: Grid, available: number | null): readonly number[] {
     const cells = Math.max(0, ...grid.rows.map((row) => (row[index] ? displayWidth(cellText(row[index])) : 0)));
     widths[index] = Math.max(cells, narrowestHeader(column.title));
   }
-  while (over() > 0) {
-    let widest = -1;
-    for (const [index, column] of grid.columns.entries()) {
-      const width = widths[index] ?? 0;
-      if (column.least !== undefined && width > column.least && width > (widths[widest] ?? -1)) widest = index;
+  // Twice: down to what reads well, and in a very narrow terminal on to what can be shown at all.
+  for (const least of [(column: Column) => column.least ?? 0, () => NARROWEST]) {
+    while (over() > 0) {
+      let widest = -1;
+      for (const [index, column] of grid.columns.entries()) {
+        const width = widths[index] ?? 0;
+        const gives = column.least !== undefined && width > least(column);
+        if (gives && width > (widths[widest] ?? -1)) widest = index;
+      }
+      if (widest < 0) break;
+      widths[widest] = (widths[widest] ?? 0) - 1;
     }
-    if (widest < 0) break;
-    widths[widest] = (widths[widest] ?? 0) - 1;
   }
   return widths;
 }

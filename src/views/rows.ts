@@ -77,7 +77,8 @@ export function rowsOf(summary: Summary, options: ViewOptions): readonly Row[] {
     const openBelow = options.depth === null || level + 1 < options.depth;
     if (layer.own !== undefined && openBelow) rows.push({ layer, level: level + 1, own: true, ...layer.own });
   }
-  if (options.sort === null) return rows;
+  // Filtered rows show whole paths, so nothing is indented.
+  if (options.sort === null) return options.layer === null ? rows : rows.map((row) => ({ ...row, level: 0 }));
   const key = options.sort;
   const closed = (row: Row): boolean => options.depth !== null && row.level + 1 >= options.depth;
   return rows

@@ -24,14 +24,17 @@ const STEPS: Readonly<Record<StepKind, (of: string) => string>> = {
   optimizer: () => 'optimizer variables',
 };
 
-/** The same in a sentence, without layers. */
+/** Where one framework keeps what the other counts, for the sentence under the totals. */
 const STEP_REMARKS: Readonly<Partial<Record<StepKind, string>>> = {
-  moving_statistics: 'moving statistics, buffers in PyTorch',
-  other_statistics: 'statistics, buffers in PyTorch',
+  moving_statistics: ', which PyTorch keeps in buffers',
+  other_statistics: ', which PyTorch keeps in buffers',
+  counters: ', which PyTorch keeps in buffers',
+};
+
+/** The noun of a step in that sentence, where it differs from the step's own words. */
+const STEP_NOUNS: Readonly<Partial<Record<StepKind, string>>> = {
   filled_scale: 'filled gamma or beta',
   second_bias: 'second biases',
-  filled: 'elements that only the PyTorch layer has',
-  restructured: 'elements by another structure of the same layer',
 };
 
 const PAIR_STEPS: Readonly<Record<PairStepKind, string>> = {
@@ -96,7 +99,8 @@ export function differenceText(summary: Summary): string {
   const say = (step: Step): string => {
     const count = step.elements < 0 ? minus(0, step.elements) : step.elements;
     const layers = step.layers.length === 1 ? '1 layer' : `${showCount(step.layers.length)} layers`;
-    return `${showCount(count)} ${STEP_REMARKS[step.kind] ?? STEPS[step.kind]('')} (${layers})`;
+    const noun = STEP_NOUNS[step.kind] ?? STEPS[step.kind]('');
+    return `${showCount(count)} ${noun} (${layers})${STEP_REMARKS[step.kind] ?? ''}`;
   };
   const less = summary.difference.filter((step) => step.elements < 0);
   const more = summary.difference.filter((step) => step.elements > 0);
