@@ -44,6 +44,8 @@ export interface LayerSpec {
   /** Wrappers' inner layers: sub-object in `.weights.h5`. '' for others. */
   readonly saved: string;
   readonly children: readonly LayerSpec[];
+  /** A Sequential's InputLayer, which Keras counts among the layers of the config and not of the model; {} without one. */
+  readonly entry: JsonObject;
   readonly inbound: readonly Json[];
   /** Models: where values come in and go out, as the config spells it. */
   readonly inputLayers: Json;
@@ -115,6 +117,7 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
     inputs: inputShapesOf(entry, attrs),
     buildInputs: shapesOf(objectAt(entry, 'build_config')?.get('input_shape')),
     saved: where.saved,
+    entry: EMPTY_OBJECT,
     inbound: listAt(entry, 'inbound_nodes') ?? [],
     inputLayers: attrs.get('input_layers') ?? null,
     outputLayers: attrs.get('output_layers') ?? null,
@@ -129,14 +132,14 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
   const form = modelForm(type, inner);
   if (form !== undefined) {
     const layers = isList(inner) ? inner : (listAt(attrs, 'layers') ?? []);
-    // The names of a Sequential's layers in the weights leave out its InputLayer.
     const hidden = form === 'sequential' && isInputEntry(layers[0]) ? 1 : 0;
-    const children = layers.map((layer, index) => {
+    const children = layers.slice(hidden).map((layer, index) => {
       if (!isObject(layer)) throw malformed(context.file, path, `layer ${index} of the config is not an object`);
-      return parseEntry(layer, below(index - hidden));
+      return parseEntry(layer, below(index));
     });
+    const entryConfig = hidden === 1 ? (objectAt(layers[0], 'config') ?? EMPTY_OBJECT) : EMPTY_OBJECT;
     refuseDuplicates(children, context.file);
-    return { ...shared, form, kind: 'model', family: undefined, norm: {}, children };
+    return { ...shared, form, kind: 'model', family: undefined, norm: {}, children, entry: entryConfig };
   }
   if (isOperationModule(module)) {
     return { ...shared, form: 'operation', kind: 'operation', family: undefined, norm: {}, children: [] };

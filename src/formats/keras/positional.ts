@@ -220,9 +220,7 @@ function placesOf(store: VariableStore, model: LayerSpec, object: string): Reado
   const folder = FOLDERS.map((name) => joinPath(object, name)).find((path) => store.below.has(path));
   const places = new Map<LayerSpec, string>();
   const base = folder ?? joinPath(object, 'layers');
-  const saved = model.children.filter(
-    (child) => child.form !== 'operation' && !(model.form === 'sequential' && child.type === 'InputLayer'),
-  );
+  const saved = model.children.filter((child) => child.form !== 'operation');
   const named = namedPlaces(store, base);
   const byClass = new Map<string, LayerSpec[]>();
   for (const child of saved) {

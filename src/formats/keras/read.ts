@@ -354,8 +354,8 @@ function legacyModel(parts: LegacyParts): Outcome<Model> {
 function isUnbuilt(root: LayerSpec): boolean {
   if (root.form !== 'sequential') return false;
   const [first] = root.children;
-  const stated = root.inputs ?? root.buildInputs ?? first?.inputs;
-  return stated === null || stated === undefined;
+  const stated = root.inputs ?? root.buildInputs ?? first?.inputs ?? null;
+  return stated === null && root.entry.size === 0;
 }
 
 interface PositionalParts {

@@ -39,36 +39,35 @@ function buildGraph(): GraphBuilder {
   };
 }
 
-function inputDtype(spec: LayerSpec | undefined): string | null {
-  return stringAt(spec?.attrs, 'dtype') ?? stringAt(spec?.attrs, 'input_dtype') ?? null;
+function inputDtype(attrs: JsonObject | undefined): string | null {
+  return stringAt(attrs, 'dtype') ?? stringAt(attrs, 'input_dtype') ?? null;
 }
 
-/** The shape that goes into a model's first layer; null when neither the model nor that layer states it. */
+/** The shape that goes into a Sequential's first layer; null when neither the model nor that layer states it. */
 function entryShape(model: LayerSpec): Shape | null {
   const [first] = model.children;
-  const inner = first?.attrs;
-  const stated = shapeOf(inner?.get('batch_shape')) ?? shapeOf(inner?.get('batch_input_shape'));
+  const stated = inputShapeOf(model.entry) ?? inputShapeOf(first?.attrs);
   if (stated !== null) return stated;
   const built = shapesOf(model.attrs.get('build_input_shape')) ?? model.buildInputs;
   if (built?.length === 1 && built[0] !== undefined) return built[0];
-  const length = inner?.get('input_length');
-  const size = inner?.get('input_dim');
+  const length = first?.attrs.get('input_length');
+  const size = first?.attrs.get('input_dim');
   if (first?.kind === 'embedding') return typeof length === 'number' ? [null, length] : null;
   // Keras 1 and 2 take the size of a first Dense, or of a first recurrent layer with its length, as arguments.
   if (typeof size !== 'number') return first?.form === 'sequential' ? entryShape(first) : null;
   return length === undefined ? [null, size] : [null, typeof length === 'number' ? length : null, size];
 }
 
+function inputShapeOf(attrs: JsonObject | undefined): Shape | null {
+  return shapeOf(attrs?.get('batch_shape')) ?? shapeOf(attrs?.get('batch_input_shape'));
+}
+
 function wireSequential(model: LayerSpec): Graph {
   const builder = buildGraph();
   const [first] = model.children;
-  let current = builder.add(entryShape(model), inputDtype(first));
+  let current = builder.add(entryShape(model), inputDtype(model.entry) ?? inputDtype(first?.attrs));
   const inputs = [current];
   for (const spec of model.children) {
-    if (spec.kind === 'input') {
-      builder.calls.push({ layer: spec.path, op: '', attrs: EMPTY_OBJECT, inputs: [], outputs: [current] });
-      continue;
-    }
     const output = builder.add(null, null);
     builder.calls.push({ layer: spec.path, op: '', attrs: EMPTY_OBJECT, inputs: [current], outputs: [output] });
     current = output;
@@ -127,7 +126,7 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
     const key = `${spec.name}\0${node}`;
     if (spec.kind === 'input') {
       const shapes = spec.inputs ?? [];
-      const id = builder.add(shapes[0] ?? null, inputDtype(spec));
+      const id = builder.add(shapes[0] ?? null, inputDtype(spec.attrs));
       made.set(key, [id]);
       builder.calls.push({ layer: spec.path, op: '', attrs: EMPTY_OBJECT, inputs: [], outputs: [id] });
       continue;

@@ -45,7 +45,7 @@ const cases = readdirSync(good).filter(isKerasFixture).sort();
 
 /** The config that stands beside a weights-only fixture. */
 function configOf(file: string): string | undefined {
-  if (!/weights\.(h5|json)$/.test(file)) return undefined;
+  if (!/\.(legacy-)?weights\.(h5|json)$/.test(file)) return undefined;
   const config = join(good, file.replace(/\.(legacy-)?weights\.(h5|json)$/, '.config.json'));
   return existsSync(config) ? config : undefined;
 }
@@ -86,18 +86,28 @@ function rowsOf(model: Model): ReadonlyMap<string, Row> {
   );
 }
 
-/** Keras 2 names a weight 'dense/kernel:0', Keras 3 'kernel'; both mean the last part. */
-function roleOf(name: string): string {
-  return (name.split('/').at(-1) ?? name).replace(/:\d+$/, '');
+/**
+ * Keras 2 names a weight 'dense/kernel:0', Keras 3 'kernel'; both mean the last part. Attention holds several of a name,
+ * told apart by the part before.
+ */
+function roleOf(layer: ExpectedLayer, { name, path }: ExpectedWeight): string {
+  const role = (name.split('/').at(-1) ?? name).replace(/:\d+$/, '');
+  const part = path.split('/').at(-2) ?? '';
+  const parts = new Set(['query', 'key', 'value', 'attention_output', 'gate']);
+  if (!/Attention$/.test(layer.type) || !parts.has(part)) return role;
+  return `${part.replace('attention_', '')}_${role}`;
 }
+
+/** Classes that a config names otherwise than Python does. */
+const CONFIG_NAMES: Readonly<Record<string, string>> = { GroupedQueryAttention: 'GroupQueryAttention' };
 
 function expectedRow(layer: ExpectedLayer): Row {
   return {
     path: layer.path,
-    type: layer.type,
+    type: CONFIG_NAMES[layer.type] ?? layer.type,
     count: layer.count ?? 0,
     weights: layer.weights.map((weight) =>
-      JSON.stringify([roleOf(weight.name), weight.shape, weight.dtype, weight.trainable]),
+      JSON.stringify([roleOf(layer, weight), weight.shape, weight.dtype, weight.trainable]),
     ),
   };
 }

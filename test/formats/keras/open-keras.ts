@@ -1,4 +1,3 @@
-import { basename, dirname } from 'node:path';
 import { useCodec } from '../../../src/bytes/codec.ts';
 import { nodeCodec } from '../../../src/bytes/node/codec.ts';
 import { openFileSource } from '../../../src/bytes/node/file-source.ts';
