@@ -78,7 +78,9 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     diagnostics: [],
     token: 0,
   };
-  lowerGraph(work, '', root, classNameOf(model.name === '' ? 'model' : model.name));
+  // Keras' automatic names say nothing.
+  const isAutomatic = /^(?:sequential|functional|model)?(?:_\d+)?$/.test(model.name);
+  lowerGraph(work, '', root, isAutomatic ? 'Model' : classNameOf(model.name));
   return {
     classes: work.classes,
     modules: modulePaths(work),
@@ -202,10 +204,12 @@ function lowerGraph(work: Work, path: string, graph: Graph, wantedName: string):
   return lowered;
 }
 
-/** The input layer's name where the graph tells it through a call, else input, input_2 … */
+/** `x` for a model's only input, else the input layer's name, else input_1 … */
 function inputNameOf(graph: Graph, id: number): string {
-  const at = graph.inputs.indexOf(id);
-  return at <= 0 && graph.inputs.length === 1 ? 'x' : `input_${at + 1}`;
+  if (graph.inputs.length === 1) return 'x';
+  const call = graph.calls.find((one) => one.inputs.length === 0 && one.outputs.includes(id));
+  const name = call?.layer?.split('/').at(-1);
+  return identifierOf(name ?? `input_${graph.inputs.indexOf(id) + 1}`);
 }
 
 function newToken(work: Work, draft: Draft, hint: string): string {
@@ -256,6 +260,8 @@ function followWish(work: Work, graph: Graph, id: number, rank: number, seen: Se
 
 function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map<number, Ref>): void {
   const layer = call.layer === null ? null : (work.layers.get(call.layer) ?? null);
+  // An input layer's call gives the graph's input, which has its name already.
+  if (layer?.kind === 'input' && call.inputs.length === 0) return;
   const inputs = call.inputs.flatMap((input) => {
     if (typeof input !== 'number') return [];
     const ref = refs.get(input);
