@@ -34,7 +34,12 @@ export type DType =
   | 'quint8'
   | 'qint32'
   | 'quint4x2'
-  | 'quint2x4';
+  | 'quint2x4'
+  | 'bits1x8'
+  | 'bits2x4'
+  | 'bits4x2'
+  | 'bits8'
+  | 'bits16';
 
 interface DTypeFacts {
   readonly bits: number;
@@ -76,6 +81,12 @@ const TABLE: Readonly<Record<DType, DTypeFacts>> = {
   /** PyTorch stores two (four) of these in a byte; `bits` is per element. */
   quint4x2: { bits: 4, family: 'quantised' },
   quint2x4: { bits: 2, family: 'quantised' },
+  /** PyTorch's uninterpreted bits: one element is a byte, however many numbers are packed into it. */
+  bits1x8: { bits: 8, family: 'uint' },
+  bits2x4: { bits: 8, family: 'uint' },
+  bits4x2: { bits: 8, family: 'uint' },
+  bits8: { bits: 8, family: 'uint' },
+  bits16: { bits: 16, family: 'uint' },
 };
 
 export const DTYPES: readonly DType[] = Object.keys(TABLE) as DType[];

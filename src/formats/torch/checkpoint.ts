@@ -3,15 +3,24 @@ import { BnsumError } from '../../ir/error.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
 import { isModuleValue, readModuleTree, typeOfObject } from './module-tree.ts';
-import { classNameOf, type DictNode, isDict, isNode, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
+import {
+  classNameOf,
+  type DictNode,
+  isDict,
+  isNode,
+  isReduced,
+  isTuple,
+  itemsOf,
+  type PickleValue,
+} from './pickle-value.ts';
 import { keyText, versionsOf } from './raw-model.ts';
-import { isTensorValue, readTensorValue, type TensorContext } from './tensor-value.ts';
+import { isTensorValue, isUninitialised, readTensorValue, type TensorContext } from './tensor-value.ts';
 
 /** Something in a checkpoint that can be read as a model. */
 export interface Candidate {
   /** What `--pick` takes: keys joined by '.'; ROOT for the checkpoint itself. */
   readonly name: string;
-  readonly kind: 'state_dict' | 'module' | 'tensors';
+  readonly kind: 'state_dict' | 'module' | 'tensors' | 'scattered';
   readonly value: PickleValue;
   /** Tensors that it holds directly; of a module not counted. */
   readonly tensors: number;
@@ -45,7 +54,7 @@ function isOptimizer(key: string, value: PickleValue): boolean {
 
 function directTensors(dict: DictNode): number {
   let count = 0;
-  for (const value of dict.entries.values()) if (isTensorValue(value)) count += 1;
+  for (const value of dict.entries.values()) if (isTensorValue(value) || isUninitialised(value)) count += 1;
   return count;
 }
 
@@ -56,12 +65,15 @@ export function findCandidates(root: PickleValue): readonly Candidate[] {
   const items = itemsOf(root);
   if (items !== undefined) {
     const count = items.filter((item) => isTensorValue(item)).length;
-    return count > 0 ? [{ name: ROOT, kind: 'tensors', value: root, tensors: count }] : [];
+    if (count > 0) return [{ name: ROOT, kind: 'tensors', value: root, tensors: count }];
   }
-  if (!isDict(root)) return [];
+  if (isDict(root) && isOptimizer('', root)) return [];
+  if (!isDict(root)) return findScattered(root);
   const found: Candidate[] = [];
   const own = directTensors(root);
-  if (own > 0) found.push({ name: ROOT, kind: 'state_dict', value: root, tensors: own });
+  // The state_dict of a module without state is an empty OrderedDict.
+  const isEmpty = root.entries.size === 0 && root.type === 'OrderedDict';
+  if (own > 0 || isEmpty) found.push({ name: ROOT, kind: 'state_dict', value: root, tensors: own });
   for (const [key, value] of root.entries) {
     const name = keyText(key);
     if (isOptimizer(name, value)) continue;
@@ -79,7 +91,47 @@ export function findCandidates(root: PickleValue): readonly Candidate[] {
       }
     }
   }
-  return found;
+  return found.length > 0 ? found : findScattered(root);
+}
+
+/** Values that are visited in search of tensors, and how deep. */
+const VISITS = 4_000_000;
+const DEPTH = 6;
+
+/** Tensors below a value by the path of keys to them, in order; an optimizer among the values is left out. */
+function* walkTensors(root: PickleValue, file: string, name: string): Generator<readonly [string, PickleValue]> {
+  const pending: { readonly name: string; readonly depth: number; readonly value: PickleValue }[] = [
+    { name, depth: 0, value: root },
+  ];
+  let visited = 0;
+  for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
+    visited += 1;
+    if (visited > VISITS) {
+      throw new BnsumError({ code: 'LIMIT', file, place: item.name, reason: `more than ${VISITS} values` });
+    }
+    const { depth, value } = item;
+    if (isTensorValue(value)) {
+      yield [item.name, value];
+      continue;
+    }
+    if (depth > DEPTH) continue;
+    const dict = isDict(value) ? value : isReduced(value) && isDict(value.state) ? value.state : undefined;
+    const below: (readonly [string, PickleValue])[] = [];
+    if (dict !== undefined) for (const [key, inner] of dict.entries) below.push([keyText(key), inner]);
+    else for (const [index, inner] of (itemsOf(value) ?? []).entries()) below.push([String(index), inner]);
+    for (const [key, inner] of below.reverse()) {
+      const plain = key.replace(/^<(.*)>$/, '$1');
+      if (isNode(inner))
+        pending.push({ name: item.name === '' ? plain : `${item.name}.${plain}`, depth: depth + 1, value: inner });
+    }
+  }
+}
+
+/** A checkpoint whose tensors lie deeper than any state_dict would: all of them together. */
+function findScattered(root: PickleValue): readonly Candidate[] {
+  let tensors = 0;
+  for (const _ of walkTensors(root, '', '')) tensors += 1;
+  return tensors > 0 ? [{ name: ROOT, kind: 'scattered', value: root, tensors }] : [];
 }
 
 export interface Choice {
@@ -173,7 +225,10 @@ export function readCheckpoint(
     const tree = readModuleTree(chosen.value, context);
     return { ...tree, versions: undefined, optimizer, diagnostics: [...diagnostics, ...tree.diagnostics] };
   }
-  const { tensors, skipped } = readTensors(chosen.value, context);
+  const { tensors, skipped, lazy } = readTensors(chosen, context);
+  if (lazy.length > 0) {
+    diagnostics.push(note('WEIGHT_MISSING', at, { count: lazy.length, first: lazy.slice(0, 5), why: 'uninitialised' }));
+  }
   if (skipped.length > 0) {
     diagnostics.push(note('NOT_A_TENSOR', at, { count: skipped.length, first: skipped.slice(0, 5) }));
   }
@@ -189,15 +244,23 @@ export function readCheckpoint(
 }
 
 function readTensors(
-  value: PickleValue,
+  { kind, value }: Candidate,
   context: TensorContext,
-): { readonly tensors: readonly RawTensor[]; readonly skipped: readonly string[] } {
+): { readonly tensors: readonly RawTensor[]; readonly skipped: readonly string[]; readonly lazy: readonly string[] } {
   const tensors: RawTensor[] = [];
   const skipped: string[] = [];
+  const lazy: string[] = [];
   const names = new Set<string>();
   const take = (name: string, item: PickleValue): void => {
+    if (isUninitialised(item)) {
+      lazy.push(name);
+      return;
+    }
     if (!isTensorValue(item)) {
-      skipped.push(name);
+      // Packed parameters of quantised modules: a tuple of weight and bias.
+      const parts = isTuple(item) && item.items.some((part) => isTensorValue(part)) ? item.items : undefined;
+      if (parts === undefined) skipped.push(name);
+      else for (const [index, part] of parts.entries()) if (isTensorValue(part)) take(`${name}.${index}`, part);
       return;
     }
     if (names.has(name)) {
@@ -214,50 +277,22 @@ function readTensors(
     const trainable = isParameter === true || requiresGrad === true ? requiresGrad : null;
     tensors.push({ name, tensor, isParameter, trainable });
   };
-  if (isDict(value)) for (const [key, item] of value.entries) take(keyText(key), item);
+  if (kind === 'scattered') for (const [name, item] of walkTensors(value, context.file, '')) take(name, item);
+  else if (isDict(value)) for (const [key, item] of value.entries) take(keyText(key), item);
   else if (isTensorValue(value)) take('tensor', value);
   else for (const [index, item] of (itemsOf(value) ?? []).entries()) take(String(index), item);
-  return { tensors, skipped };
+  return { tensors, skipped, lazy };
 }
-
-/** Nodes that are visited for an optimizer's tensors. */
-const OPTIMIZER_NODES = 4_000_000;
 
 /** The tensors of every optimizer state in the checkpoint, named by their keys. */
 function readOptimizer(root: PickleValue, context: TensorContext): readonly Tensor[] {
   if (!isDict(root)) return [];
   const tensors: Tensor[] = [];
-  const pending: { readonly name: string; readonly depth: number; readonly value: PickleValue }[] = [];
-  for (const [key, value] of [...root.entries].reverse()) {
+  for (const [key, value] of root.entries) {
     const name = keyText(key);
-    if (isOptimizer(name, value)) pending.push({ name, depth: 0, value });
-  }
-  let visited = 0;
-  for (let item = pending.pop(); item !== undefined; item = pending.pop()) {
-    visited += 1;
-    if (visited > OPTIMIZER_NODES) {
-      throw new BnsumError({
-        code: 'LIMIT',
-        file: context.file,
-        place: item.name,
-        reason: `an optimizer of more than ${OPTIMIZER_NODES} values`,
-      });
-    }
-    const { name, depth, value } = item;
-    if (isTensorValue(value)) {
-      tensors.push(readTensorValue(value, name, context).tensor);
-      continue;
-    }
-    if (depth > 6) continue;
-    const below: (readonly [string, PickleValue])[] = [];
-    if (isDict(value)) for (const [key, inner] of value.entries) below.push([keyText(key), inner]);
-    else for (const [index, inner] of (itemsOf(value) ?? []).entries()) below.push([String(index), inner]);
-    if (isReduced(value) && isDict(value.state)) {
-      for (const [key, inner] of value.state.entries) below.push([keyText(key), inner]);
-    }
-    for (const [key, inner] of below.reverse()) {
-      if (isNode(inner))
-        pending.push({ name: `${name}.${key.replace(/^<(.*)>$/, '$1')}`, depth: depth + 1, value: inner });
+    if (!isOptimizer(name, value)) continue;
+    for (const [path, tensor] of walkTensors(value, context.file, name)) {
+      if (isTensorValue(tensor)) tensors.push(readTensorValue(tensor, path, context).tensor);
     }
   }
   return tensors;
