@@ -141,7 +141,7 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
     refuseDuplicates(children, context.file);
     return { ...shared, form, kind: 'model', family: undefined, norm: {}, children, entry: entryConfig };
   }
-  if (isOperationModule(module)) {
+  if (isOperation(type, module, attrs, context.version)) {
     return { ...shared, form: 'operation', kind: 'operation', family: undefined, norm: {}, children: [] };
   }
   const family = isForeign(entry, module) ? undefined : familyOfType('keras', type, attrs);
@@ -201,9 +201,14 @@ function modelForm(type: string, config: Json | undefined): 'sequential' | 'func
   return wired || type === 'Functional' || type === 'Model' ? 'functional' : undefined;
 }
 
-/** Operations of Keras 3 stand among the layers, told apart by their module (an `Add` is a layer or an operation). */
-function isOperationModule(module: string): boolean {
-  return /^keras\.(src\.)?ops(\.|$)/.test(module);
+/**
+ * Operations of Keras 3 stand among the layers (an `Add` is a layer or an operation). Their module tells; legacy `.h5`
+ * leaves it out, but no operation has the flag and the dtype that every layer has.
+ */
+function isOperation(type: string, module: string, attrs: JsonObject, version: string): boolean {
+  if (/^keras\.(src\.)?ops(\.|$)/.test(module)) return true;
+  if (module !== '' || !isKeras3(version) || type === 'InputLayer') return false;
+  return attrs.has('name') && !attrs.has('trainable') && !attrs.has('dtype');
 }
 
 /** A class registered by someone else may wear the name of one of Keras' own. */

@@ -65,11 +65,15 @@ export function buildModel(parts: Parts): Outcome<Model> {
 
   function weightsOf({ tensor }: Parts, spec: LayerSpec, effective: boolean): readonly Weight[] {
     const policy = policyOf(spec.attrs);
-    return (assignment.get(spec.path) ?? []).map((assigned) => ({
+    const found = assignment.get(spec.path) ?? [];
+    // Low-rank adaptation trains its two matrices instead of what they adapt.
+    const adapted = found.some((assigned) => assigned.role.startsWith('lora_'));
+    const held = (role: string): boolean => adapted && (role === 'kernel' || role === 'embeddings');
+    return found.map((assigned) => ({
       role: assigned.role,
       class: assigned.class,
       isParameter: assigned.certain ? assigned.class === 'weight' : null,
-      trainable: assigned.class === 'weight' && effective,
+      trainable: assigned.class === 'weight' && effective && !held(assigned.role),
       tensor: tensor(assigned, policy),
     }));
   }

@@ -16,7 +16,7 @@ import { arraysOf, assignLegacy } from './legacy.ts';
 import { buildModel, stemOf } from './model.ts';
 import { assignPositional, isApart, readStore, type VariableStore } from './positional.ts';
 import { tensorOf } from './tensor.ts';
-import { looseLegacy, looseModel, loosePositional } from './weights-only.ts';
+import { looseLegacy, looseModel, looseNumbered, loosePositional } from './weights-only.ts';
 
 /** Bytes of metadata.json and of a weight map that are read at most. */
 const SMALL_JSON_BYTES = 16 * 1024 * 1024;
@@ -113,7 +113,7 @@ function refuseForeignBytes(file: Hdf5File): void {
 
 /** Where in an HDF5 file a Keras model lies. */
 interface Layout {
-  readonly kind: 'legacy' | 'positional';
+  readonly kind: 'legacy' | 'positional' | 'numbered';
   /** Group with the attributes of the model: '' or 'model/kerasmodel'. */
   readonly holder: string;
   /** Legacy: group with the layers. */
@@ -129,11 +129,7 @@ function layoutOf(file: Hdf5File): Layout {
     if (textList(file.groups.get(weights), 'layer_names') !== undefined)
       return { kind: 'legacy', holder, base: weights };
     if (group.attributes.has('nb_layers')) {
-      throw new BnsumError({
-        code: 'UNSUPPORTED',
-        file: file.label,
-        reason: 'weights of Keras 0.x (attribute nb_layers), which carry no names',
-      });
+      return { kind: 'numbered', holder, base: holder };
     }
     if (group.attributes.has('model_config')) {
       throw new BnsumError({
@@ -167,6 +163,12 @@ function statedBy(file: Hdf5File, layout: Layout): Stated | undefined {
   };
 }
 
+function layersCounted(file: Hdf5File, holder: string): number {
+  const count = file.groups.get(holder)?.attributes.get('nb_layers');
+  if (typeof count === 'number' && Number.isSafeInteger(count) && count >= 0 && count <= LIMITS.layers) return count;
+  throw new BnsumError({ code: 'MALFORMED', file: file.label, place: 'nb_layers', reason: 'is no count of layers' });
+}
+
 /** Files without `keras_version` are Keras 1: its weights files have none. */
 function generationOf(file: Hdf5File, layout: Layout): Generation {
   const holders = [file.groups.get(layout.holder), file.groups.get(layout.base)];
@@ -197,6 +199,13 @@ async function readHdf5(
     if (layout.kind === 'positional') {
       const store = readStore([file], source.label);
       return positionalModel({ source, files: [file], store, stated, format, bytesRead, close });
+    }
+    if (layout.kind === 'numbered' && stated !== undefined) {
+      throw new BnsumError({
+        code: 'UNSUPPORTED',
+        file: source.label,
+        reason: 'weights of Keras 0.x carry no names that a config could be matched with',
+      });
     }
     return legacyModel({ source, file, layout, own, stated, format, bytesRead, close });
   } catch (error) {
@@ -318,8 +327,9 @@ function legacyModel(parts: LegacyParts): Outcome<Model> {
         bytesRead,
         close,
       },
-      looseLegacy(file, layout.base),
-      false,
+      layout.kind === 'numbered'
+        ? looseNumbered(file, layout.holder, layersCounted(file, layout.holder))
+        : looseLegacy(file, layout.base),
     );
   }
   const effective = own?.generation ?? (stated.generation.version === '' ? generation : stated.generation);
@@ -400,7 +410,6 @@ function positionalModel(parts: PositionalParts): Outcome<Model> {
         close,
       },
       loosePositional(store),
-      false,
     );
     if (stated === undefined) return outcome;
     const { value, diagnostics } = outcome;

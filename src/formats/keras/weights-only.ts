@@ -21,7 +21,7 @@ export interface Loose {
   readonly close: () => Promise<void>;
 }
 
-interface LooseLayer {
+export interface LooseLayer {
   readonly path: string;
   readonly recognised: Recognised;
 }
@@ -50,6 +50,22 @@ export function looseLegacy(file: Hdf5File, base: string): readonly LooseLayer[]
     path,
     recognised: recogniseNamed(path.split('/').at(-1) ?? path, arrays),
   }));
+}
+
+/** Layers of Keras 0.x: `layer_0`, `layer_1` … with `param_0` … each, and no word of what they are. */
+export function looseNumbered(file: Hdf5File, holder: string, count: number): readonly LooseLayer[] {
+  const layers: LooseLayer[] = [];
+  for (let index = 0; index < count; index++) {
+    const path = joinPath(holder, `layer_${index}`);
+    const arrays: LooseArray[] = [];
+    for (let position = 0; ; position++) {
+      const dataset = file.datasets.get(joinPath(path, `param_${position}`));
+      if (dataset === undefined) break;
+      arrays.push({ role: `param_${position}`, name: dataset.path, dataset });
+    }
+    layers.push({ path: `layer_${index}`, recognised: recogniseNamed('', arrays) });
+  }
+  return layers;
 }
 
 /** Layers of the positional layout: the class is in the path, and since 3.6 the name beside the arrays. */
@@ -89,11 +105,11 @@ function byNumberedPath([left]: readonly [string, unknown], [right]: readonly [s
 }
 
 /** Rows for the layers and for the folders that hold them. */
-export function looseModel(loose: Loose, layers: readonly LooseLayer[], known: boolean): Outcome<Model> {
+export function looseModel(loose: Loose, layers: readonly LooseLayer[]): Outcome<Model> {
   const rows = new Map<string, Layer>();
   const diagnostics: Diagnostic[] = [...loose.diagnostics];
   const at = { file: loose.label };
-  if (!known) diagnostics.push(note('NO_ARCHITECTURE', at));
+  diagnostics.push(note('NO_ARCHITECTURE', at));
   const addParents = (path: string): string | null => {
     const cut = path.lastIndexOf('/');
     if (cut < 0) return null;
