@@ -143,7 +143,8 @@ function readWeight(
       if (bias !== undefined) return bias[0] === rows ? readNorm(words) : undefined;
       if (ACTIVATION_NAME.test(words) || rows === 1) return reading('prelu', 'PReLU', 'medium');
       if (/rms/.test(words)) return reading('rms_norm', 'RMSNorm', 'medium', { axes: [-1], scale: true });
-      return NORM_NAME.test(words) ? reading('rms_norm', 'RMSNorm', 'low', { axes: [-1], scale: true }) : undefined;
+      // RMSNorm, or LayerNorm without bias: nothing settles it.
+      return undefined;
     case 2: {
       if (bias !== undefined) {
         // Of other length: an (in, out) weight of a custom class, for which no rule of torch.nn holds.
@@ -175,7 +176,9 @@ function readConvolution(weight: readonly number[], bias: readonly number[] | un
   const transposed = length !== undefined && second > 0 && length % second === 0;
   if (!straight && !transposed) return undefined;
   if (straight) {
-    const confidence: Confidence = length === undefined ? 'medium' : transposed && second > 1 ? 'medium' : 'high';
+    // Three axes are also Bilinear's.
+    const isOpen = length === undefined || rank === 1 || (transposed && second > 1);
+    const confidence: Confidence = isOpen ? 'medium' : 'high';
     return reading('conv', `Conv${rank}d`, confidence, {
       rank,
       filters: first,

@@ -183,7 +183,8 @@ function neutral(kind: Kind, type: string, attrs: JsonObject, guess: Reading | u
   const norm = family.normalise(type || (guess?.type ?? ''), isSilent ? EMPTY_OBJECT : attrs, 'torch', '');
   const merged: Record<string, NormValue> = { ...norm };
   for (const [name, value] of Object.entries(guess?.known ?? {})) {
-    if (isSilent || merged[name] === null || merged[name] === undefined) merged[name] = value;
+    // The tensors are the fact; only which axes a norm covers is a guess.
+    if (name !== 'axes' || merged[name] === null || merged[name] === undefined) merged[name] = value;
   }
   // A state_dict does not say which of tanh and relu an RNN uses.
   if (isSilent && kind === 'rnn') merged['activation'] = null;
