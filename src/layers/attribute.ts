@@ -29,13 +29,20 @@ export function isBelow(version: string, limit: string): boolean {
 
 /** A number under the first of these keys that the attributes hold, else `otherwise`. */
 export function numberOf(attrs: JsonObject, keys: string | readonly string[], otherwise: number): number {
-  const value = attributeOf(attrs, keys);
+  const value = unwrapped(attributeOf(attrs, keys));
   return typeof value === 'number' ? value : typeof value === 'boolean' ? Number(value) : otherwise;
+}
+
+/** Keras 2 wrote a NumPy scalar as {type: 'ndarray', value: 0.3}, Keras 3 as {class_name: '__numpy__', config: {value}}. */
+function unwrapped(value: Json | undefined): Json | undefined {
+  if (!isObject(value)) return value;
+  const config = value.get('config');
+  return value.get('value') ?? (isObject(config) ? config.get('value') : undefined);
 }
 
 /** Like numberOf, and null where the attributes hold none (or Python's None). */
 export function numberOrNull(attrs: JsonObject, keys: string | readonly string[]): number | null {
-  const value = attributeOf(attrs, keys);
+  const value = unwrapped(attributeOf(attrs, keys));
   return typeof value === 'number' ? value : null;
 }
 

@@ -15,6 +15,7 @@ import { embedding, reversibleEmbedding } from './embedding.ts';
 import type { BoundLayer, Family, Twin, TwinSource } from './family.ts';
 import { groupNorm, instanceNorm } from './group-norm.ts';
 import { groupedAttention } from './grouped-attention.ts';
+import { lambda } from './lambda.ts';
 import { layerNorm } from './layer-norm.ts';
 import { layerScale } from './layer-scale.ts';
 import { locallyConnected } from './locally.ts';
@@ -67,6 +68,7 @@ const FAMILIES: readonly Family[] = [
   identity,
   input,
   instanceNorm,
+  lambda,
   layerNorm,
   layerScale,
   locallyConnected,

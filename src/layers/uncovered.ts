@@ -9,6 +9,7 @@ export const UNCOVERED: ReadonlyMap<string, string> = new Map([
   ['InputSpec', 'describes an input; not a layer'],
   ['JaxLayer', 'wraps a JAX function, which is code'],
   ['Layer', 'base class; only subclasses with code of their own are saved'],
+  ['RandomFourierFeatures', 'an experimental kernel method of TensorFlow'],
   ['TFSMLayer', 'runs a TensorFlow SavedModel stored elsewhere'],
   ['TorchModuleWrapper', 'wraps a PyTorch module, which is stored as a pickle'],
 ]);
