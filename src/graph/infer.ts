@@ -16,6 +16,8 @@ interface Binding {
   readonly bound: ReadonlyMap<string, BoundLayer>;
   /** Values of a graph for given input shapes, by graph path and shapes. */
   readonly known: Map<string, Shapes>;
+  /** Outputs of a wrapper's inner layers, as the wrapper first asked for them. */
+  readonly inner: Map<string, readonly Shape[]>;
   /** Layers whose outputs could not be told from known inputs. */
   readonly lost: Map<string, Diagnostic>;
 }
@@ -78,11 +80,14 @@ function bind(model: Model): Binding {
   const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
   const below = new Map<string, BoundLayer[]>();
   const bound = new Map<string, BoundLayer>();
-  const binding: Binding = { model, layers, bound, known: new Map(), lost: new Map() };
+  const binding: Binding = { model, layers, bound, known: new Map(), inner: new Map(), lost: new Map() };
   // Containers stand before what they hold, so from the end every layer finds its children bound.
   for (const layer of [...model.layers].reverse()) {
     const children = below.get(layer.path)?.reverse() ?? [];
-    const made = model.graphs.has(layer.path) ? boundModel(binding, layer) : bindLayer({ ...layer, children });
+    const own = model.graphs.has(layer.path) ? boundModel(binding, layer) : bindLayer({ ...layer, children });
+    const parent = layer.parent === null ? undefined : layers.get(layer.parent);
+    const wrapped = parent !== undefined && !model.graphs.has(parent.path) && !HOLDS_CELLS.has(parent.kind);
+    const made = wrapped ? overheard(binding, own) : own;
     bound.set(layer.path, made);
     if (layer.parent === null) continue;
     const siblings = below.get(layer.parent);
@@ -90,6 +95,21 @@ function bind(model: Model): Binding {
     else siblings.push(made);
   }
   return binding;
+}
+
+/** Their inner layers are cells, which have states and no output of their own. */
+const HOLDS_CELLS: ReadonlySet<string> = new Set(['rnn_container', 'stacked_cells']);
+
+/** An inner layer of a wrapper, whose first outputs are kept: no graph holds them. */
+function overheard(binding: Binding, layer: BoundLayer): BoundLayer {
+  return {
+    ...layer,
+    outputs(inputs, call) {
+      const outputs = layer.outputs(inputs, call);
+      if (outputs !== null && !binding.inner.has(layer.path)) binding.inner.set(layer.path, outputs);
+      return outputs;
+    },
+  };
 }
 
 /** A nested model as a layer: its outputs for given inputs are those of its graph. */
@@ -177,7 +197,7 @@ function outputsOfCall(binding: Binding, call: Call, values: Shapes): readonly S
   if (layer === undefined || layer.kind === 'operation') return operation(binding, call, layer, values);
   const bound = binding.bound.get(layer.path);
   const inputs = call.inputs.filter((input) => typeof input === 'number').map((id) => values[id] ?? null);
-  const known = complete(inputs);
+  const known = complete(RECURRENT.has(layer.kind) ? upToUnknown(inputs) : inputs);
   const outputs = known === null ? recovered(layer) : (bound?.outputs(known, call.attrs) ?? null);
   if (outputs === null && known !== null && (layer.kind !== 'input' || known.length > 0)) {
     // A nested model is unknown because of a layer inside it, which has its own diagnostic.
@@ -186,6 +206,22 @@ function outputsOfCall(binding: Binding, call: Call, values: Shapes): readonly S
     }
   }
   return outputs;
+}
+
+/** Their other inputs are states and masks, which do not change the outputs' shape. */
+const RECURRENT: ReadonlySet<string> = new Set([
+  'bidirectional',
+  'conv_lstm',
+  'gru',
+  'lstm',
+  'rnn',
+  'rnn_container',
+  'time_distributed',
+]);
+
+function upToUnknown(inputs: Shapes): Shapes {
+  const unknown = inputs.indexOf(null);
+  return unknown > 0 ? inputs.slice(0, unknown) : inputs;
 }
 
 function lose(binding: Binding, path: string, type: string): void {
@@ -283,12 +319,32 @@ function indexOf(model: Model): Index {
 }
 
 /**
- * Output shapes of a layer's first call, one per output, as the model's graph states them (after inferShapes);
- * null inside where one is not known; null for a layer that no graph calls.
+ * Output shapes of a layer's first call, one per output, as the model's graph states them (after inferShapes); of a
+ * wrapper's inner layer, what it gives in the wrapper's first call. null inside where one is not known; null for a layer
+ * that nothing calls.
  */
 export function outputShapeOf(model: Model, path: string): Shapes | null {
-  const first = indexOf(model).first.get(path);
-  return first === undefined ? null : first.call.outputs.map((id) => first.values[id] ?? null);
+  const { binding, first } = indexOf(model);
+  const found = first.get(path);
+  if (found !== undefined) return found.call.outputs.map((id) => found.values[id] ?? null);
+  if (!binding.inner.has(path)) askWrapperOf(binding, first, path);
+  return binding.inner.get(path) ?? null;
+}
+
+/** Has the outermost wrapper around a layer tell its outputs, which lets its inner layers be overheard. */
+function askWrapperOf(binding: Binding, first: ReadonlyMap<string, FirstCall>, path: string): void {
+  let layer = binding.layers.get(path);
+  while (layer !== undefined && !first.has(layer.path)) {
+    layer = layer.parent === null ? undefined : binding.layers.get(layer.parent);
+  }
+  const found = layer === undefined ? undefined : first.get(layer.path);
+  if (layer === undefined || found === undefined || binding.model.graphs.has(layer.path)) return;
+  outputsOfCall(binding, found.call, found.values);
+  // A Bidirectional tells its outputs from one direction; both get its input.
+  if (layer.kind !== 'bidirectional' || binding.inner.has(path)) return;
+  const [id] = found.call.inputs;
+  const input = typeof id === 'number' ? found.values[id] : undefined;
+  if (input != null) binding.bound.get(path)?.outputs([input], EMPTY_OBJECT);
 }
 
 /** Input shapes of a layer's first call; null for a layer that no graph calls, or where one shape is not known. */

@@ -124,7 +124,8 @@ function roles(layer: TwinSource): readonly string[] {
 
 /**
  * EinsumDense. Neutral: equation, outputShape (without batch; null entries are dynamic), biasAxes (text or null),
- * activation, quantised, lora.
+ * activation, quantised, lora, asStated (true: Keras 3, whose output shape is the stated one; false: tf.keras, whose
+ * output shape is that of the product itself).
  * Twin: Linear where the equation contracts the last input axis into the last output axis; else the custom module
  * EinsumDense {equation, kernel_shape, bias_shape}, which holds `weight` and `bias` in Keras' own layout.
  */
@@ -140,6 +141,7 @@ export const einsumDense: Family = {
       outputShape: items.map((size) => (typeof size === 'number' ? size : null)),
       biasAxes: bias === '' ? null : bias,
       activation: activationOf(attrs.get('activation'), eraOf(version)),
+      asStated: eraOf(version) === 'keras3',
       ...adaptationOf(attrs, version),
     };
   },
@@ -241,7 +243,7 @@ function analyse(norm: NormAttrs, input: Shape | undefined): Einsum | null {
     } else return null;
   }
   return {
-    output,
+    output: norm['asStated'] === false ? productShape(input, output, outputAt, inputAt, offset) : output,
     kernel,
     bias: biasShape(normText(norm, 'biasAxes'), outputWords, outputAt, output, right === undefined ? 0 : elided),
     contracted,
@@ -250,6 +252,23 @@ function analyse(norm: NormAttrs, input: Shape | undefined): Einsum | null {
     outputWords,
     elidedLast: right !== undefined,
   };
+}
+
+/** The shape that einsum itself gives: sizes of the input where an axis comes from it, elided axes in their order. */
+function productShape(
+  input: Shape,
+  stated: Shape,
+  outputAt: ReadonlyMap<string, number>,
+  inputAt: ReadonlyMap<string, number>,
+  elidedFirst: number,
+): Shape {
+  const output = [...stated];
+  for (let axis = 0; axis < elidedFirst; axis++) output[axis] = input[axis] ?? null;
+  for (const [word, axis] of outputAt) {
+    const from = inputAt.get(word);
+    if (from !== undefined) output[axis] = input[from] ?? null;
+  }
+  return output;
 }
 
 /** From the first bias axis on, the axes that are named keep their size and the others (elided ones too) are 1. */

@@ -142,7 +142,8 @@ function onAll(args: Arguments, call: JsonObject): readonly Shape[] | null {
   }
   for (const name of ['x1', 'x2', 'x', 'y']) {
     const value = call.get(name);
-    if (isList(value)) shapes.push(literalShape(value));
+    // A list that starts with a name is a reference to another value, which is among the arguments already.
+    if (isList(value) && typeof value[0] !== 'string') shapes.push(literalShape(value));
   }
   const output = shapes.length === 0 ? null : broadcast(shapes);
   return output === null ? null : [output];
