@@ -6,7 +6,7 @@ import type { Layer, Model, WeightClass } from '../ir/model.ts';
 import { type Count, minus, plus, total } from './count.ts';
 import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
 import { accountOptimizer, type OptimizerAccount } from './optimizer.ts';
-import { addTally, firstOwners, NOTHING, RULES, type RuleName, select, type Tally, tally } from './rules.ts';
+import { addTally, firstOwners, NOTHING, RULES, type Rule, type RuleName, select, type Tally, tally } from './rules.ts';
 
 /** Counts of one row: elements, each tensor at its first owner. */
 export interface LayerCounts {
@@ -174,7 +174,7 @@ function dtypeTotals(entries: readonly Entry[]): readonly DTypeTotal[] {
 export function account(model: Model): Accounting {
   const entries = entriesOf(model);
   const sums = new Map<RuleName, Tally | null>();
-  for (const [name, rule] of Object.entries(RULES) as [RuleName, (typeof RULES)[RuleName]][]) {
+  for (const [name, rule] of Object.entries(RULES) as [RuleName, Rule][]) {
     const chosen = select(rule, rule.of === 'keras' ? entries.keras : entries.torch);
     sums.set(name, chosen === null ? null : tally(chosen));
   }

@@ -152,14 +152,16 @@ function identityOf(expr: Expr, place: Place): string {
   });
 }
 
-/** The twin of a layer in the other dialect; null: its kind has none at all. A family that throws a refusal has none. */
+/** The twin of a layer in the other dialect; null: its kind has none at all. */
 function twinToward(place: Place, toward: 'torch' | 'keras'): Twin | null {
   const family = familyOfKind(place.layer.kind);
   try {
     if (toward === 'torch') return family?.toTorch === undefined ? null : twinOf(place.source);
     return family?.toKeras === undefined ? null : family.toKeras(place.source);
   } catch (error) {
-    if (isBnsumError(error) && error.code !== 'INTERNAL') return { refused: error.reason };
+    // Families throw RangeError when the layer lacks a weight or its shapes are not those of its kind.
+    if (isBnsumError(error)) return { refused: error.reason };
+    if (error instanceof RangeError) return { refused: 'its tensors do not fit its kind' };
     throw error;
   }
 }

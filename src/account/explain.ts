@@ -162,7 +162,7 @@ function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, La
     }
   }
   for (const fold of accounting.folding ?? []) {
-    steps.add(fold.gainsBias ? 'gained_bias' : 'scale_and_shift', fold.elementsAfter, fold.bn);
+    steps.add(fold.how === 'kept' ? 'scale_and_shift' : 'gained_bias', fold.elementsAfter, fold.bn);
   }
   return steps.take(ORDER);
 }

@@ -23,7 +23,18 @@ const EVERY: ReadonlySet<WeightClass> = new Set(['weight', 'statistic', 'counter
 /** Keras keeps random state out of `weights`. */
 const HELD_BY_KERAS: ReadonlySet<WeightClass> = new Set(['weight', 'statistic', 'counter', 'constant']);
 
-export const RULES = {
+export type RuleName =
+  | 'keras.total'
+  | 'keras.trainable'
+  | 'keras.nonTrainable'
+  | 'torch.parameters'
+  | 'torch.trainable'
+  | 'torch.frozen'
+  | 'torch.buffers'
+  | 'state.elements'
+  | 'state.unique';
+
+export const RULES: Readonly<Record<RuleName, Rule>> = {
   'keras.total': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS },
   'keras.trainable': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS, trainable: true },
   'keras.nonTrainable': { of: 'keras', unique: 'identity', classes: HELD_BY_KERAS, trainable: false },
@@ -33,9 +44,7 @@ export const RULES = {
   'torch.buffers': { of: 'torch', unique: 'identity', classes: EVERY, parameter: false },
   'state.elements': { of: 'torch', unique: 'key', classes: EVERY },
   'state.unique': { of: 'torch', unique: 'identity', classes: EVERY },
-} as const satisfies Readonly<Record<string, Rule>>;
-
-export type RuleName = keyof typeof RULES;
+};
 
 /** Whether an entry is trained: statistics, counters and constants never are; null where the file does not say. */
 export function isTrained(entry: Entry): boolean | null {

@@ -13,6 +13,7 @@ import { refuseReplacing, writeReport } from './output.ts';
 import type { ExitCode, Io } from './run.ts';
 import { nearest } from './suggest.ts';
 import { colorOf, columnsOf } from './terminal.ts';
+import { commandWorkers } from './workers.ts';
 
 interface Read {
   readonly report: Report & { readonly summary: unknown };
@@ -21,9 +22,11 @@ interface Read {
 }
 
 async function readOne(file: string, options: BnsumOptions): Promise<Read> {
+  const workers = commandWorkers();
   const { value: model, diagnostics } = await openModel(file, {
     ...(options.config === undefined ? {} : { config: options.config }),
     ...(options.pick === undefined ? {} : { pick: options.pick }),
+    ...(workers === undefined ? {} : { workers }),
   });
   try {
     const accounting = account(model);

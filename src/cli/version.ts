@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** Put in by the bundler; absent when the sources run as they are. */
 declare const BNSUM_VERSION: string | undefined;
@@ -6,8 +7,22 @@ declare const BNSUM_VERSION: string | undefined;
 /** The package's version, without loading anything else. */
 export function packageVersion(): string {
   if (typeof BNSUM_VERSION === 'string') return BNSUM_VERSION;
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { readonly version: string }).version;
+  return versionAbove(dirname(process.argv[1] ?? '.')) ?? versionAbove(process.cwd()) ?? '0.0.0';
+}
+
+/** From the package.json that the sources stand under. */
+function versionAbove(folder: string): string | undefined {
+  for (let at = folder; ; at = dirname(at)) {
+    try {
+      const facts: unknown = JSON.parse(readFileSync(join(at, 'package.json'), 'utf8'));
+      if (typeof facts === 'object' && facts !== null && 'name' in facts && facts.name === 'bnsum') {
+        return 'version' in facts && typeof facts.version === 'string' ? facts.version : undefined;
+      }
+    } catch {
+      // No package.json here: further up.
+    }
+    if (dirname(at) === at) return undefined;
+  }
 }
 
 /** Whether the user asks for the version alone: `--version` or `-V` before a `--`. */

@@ -19,7 +19,12 @@ import type {
 import { familyOfType } from '../../src/layers/registry.ts';
 
 /** A tensor without bytes: enough for everything that counts and shows. */
-export function tensorOf(name: string, shape: readonly number[], dtype: DType = 'float32', identity = name): Tensor {
+export function tensorOf(
+  name: string,
+  shape: readonly number[],
+  dtype: DType = 'float32',
+  identity: string = name,
+): Tensor {
   return {
     name,
     dtype,
