@@ -59,8 +59,6 @@ import { join } from 'node:path';
 import factory from 'library';
 export const ready = factory({
   noInitialRun: true,
-  print() {},
-  printErr() {},
   wasmFile: readFileSync(join(__dirname, 'hdf5.wasm')),
 });
 `;

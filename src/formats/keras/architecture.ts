@@ -147,15 +147,17 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
   const family = isForeign(entry, module) ? undefined : familyOfType('keras', type, attrs);
   if (family === undefined) {
     const subclassed = where.root === true;
+    const kind = type === 'Lambda' ? 'lambda' : 'unknown';
     return {
       ...shared,
       form: subclassed ? 'subclassed' : 'layer',
-      kind: subclassed ? 'model' : 'unknown',
+      kind: subclassed ? 'model' : kind,
       family,
       norm: {},
       children: [],
     };
   }
+  refuseOddSizes(attrs, context.file, path);
   const norm = family.normalise(type, attrs, 'keras', context.version, context.backend);
   const children = (family.inner?.(attrs) ?? []).map((layer) =>
     parseEntry(
@@ -181,6 +183,19 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
     norm,
     children,
   };
+}
+
+/** Sizes that Keras takes as whole numbers and nothing else, under the names of all its generations. */
+const SIZES = ['units', 'filters', 'nb_filter', 'input_dim', 'output_dim', 'num_heads', 'key_dim', 'depth_multiplier'];
+
+function refuseOddSizes(attrs: JsonObject, file: string, place: string): void {
+  for (const name of SIZES) {
+    const value = attrs.get(name);
+    if (value === undefined || value === null) continue;
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) continue;
+    const shown = isList(value) || isObject(value) ? 'a structure' : JSON.stringify(String(value));
+    throw malformed(file, place, `${name} is ${shown}, not a whole number`);
+  }
 }
 
 function limit(file: string, place: string, reason: string): BnsumError {

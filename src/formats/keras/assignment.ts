@@ -3,6 +3,7 @@ import type { WeightClass } from '../../ir/model.ts';
 import type { Variable } from '../../layers/family.ts';
 import type { LayerSpec } from './architecture.ts';
 import type { Hdf5Dataset } from './hdf5.ts';
+import type { InputShapes } from './inputs.ts';
 
 /** One array of the file that was found to be a variable of a layer. */
 export interface Assigned {
@@ -33,9 +34,9 @@ export function addAssigned(assignment: Assignment, path: string, assigned: Assi
 }
 
 /** The variables of a layer of a known family, in creation order; undefined when the class is not known. */
-export function variablesOf(spec: LayerSpec): readonly Variable[] | undefined {
+export function variablesOf(spec: LayerSpec, inputs?: InputShapes): readonly Variable[] | undefined {
   if (spec.family === undefined) return undefined;
-  return spec.family.variables?.(spec.norm, spec.buildInputs) ?? [];
+  return spec.family.variables?.(spec.norm, spec.buildInputs ?? inputs?.get(spec.path) ?? null) ?? [];
 }
 
 /** Puts a layer's arrays into the order of its variables, and refuses shapes that the config contradicts. */

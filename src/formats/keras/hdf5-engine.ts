@@ -2,6 +2,7 @@ import type { DType } from '../../ir/dtype.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { type Hdf5Attribute, type Hdf5Child, type Hdf5Dataset, type Hdf5Group, joinPath } from './hdf5.ts';
+import type { LoadedLibrary } from './hdf5-library.ts';
 import { type ReadAt, readObjectFacts, type Superblock } from './hdf5-structure.ts';
 
 /**
@@ -113,7 +114,8 @@ const EIO = 29;
 let opened = 0;
 
 /** Opens a file with the library; throws BnsumError. `superblock` is the one that stands in the file. */
-export function openEngineFile(library: Library, source: EngineSource, superblock: Superblock): EngineFile {
+export function openEngineFile(loaded: LoadedLibrary, source: EngineSource, superblock: Superblock): EngineFile {
+  const { library, complaints } = loaded;
   const name = `input-${opened++}.h5`;
   let bytesRead = 0;
   let failure: unknown;
@@ -166,7 +168,7 @@ export function openEngineFile(library: Library, source: EngineSource, superbloc
       library.close_file(file);
       library.FS.unlink(`/${name}`);
     },
-    collect: (alive) => collectTree({ library, file, source, superblock, readAt, refuse, alive }),
+    collect: (alive) => collectTree({ library, complaints, file, source, superblock, readAt, refuse, alive }),
     read(path, start, count, byteLength) {
       const pointer = library._malloc(Math.max(byteLength, 1));
       if (pointer === 0) {
@@ -192,6 +194,7 @@ export function openEngineFile(library: Library, source: EngineSource, superbloc
 
 interface Walk {
   readonly library: Library;
+  readonly complaints: () => number;
   readonly file: bigint;
   readonly source: EngineSource;
   readonly superblock: Superblock;
@@ -235,10 +238,16 @@ function tooMuch(walk: Walk, place: string, reason: string): BnsumError {
   return new BnsumError({ code: 'LIMIT', file: walk.source.label, place, reason });
 }
 
-/** Gives the library's own exceptions our form; some of them are plain strings. */
+/**
+ * Gives the library's own exceptions our form; some of them are plain strings. A list that broke off in the middle comes
+ * without any, so that a complaint counts as one.
+ */
 function callLibrary<T>(walk: Walk, place: string, call: () => T): T {
+  const before = walk.complaints();
   try {
-    return call();
+    const result = call();
+    if (walk.complaints() > before) throw walk.refuse('the HDF5 structure is damaged here', place);
+    return result;
   } catch (error) {
     // A trap leaves the library damaged: it goes up as it is.
     if (error instanceof BnsumError || (error instanceof Error && error.name === 'RuntimeError')) throw error;

@@ -1,22 +1,32 @@
 import type { Library } from './hdf5-engine.ts';
 
-let loading: Promise<Library> | undefined;
+export interface LoadedLibrary {
+  readonly library: Library;
+  /** Lines of complaint so far: the library tells of some damage in no other way. */
+  complaints(): number;
+}
+
+let loading: Promise<LoadedLibrary> | undefined;
 
 /**
  * The HDF5 library, loaded on first use. The plain build is taken, not the one for Node: it sees only files that we put
- * before it. What it prints on errors goes nowhere; it binds console.error while it loads.
+ * before it. It binds console.error while it loads; what it prints there is counted and goes nowhere.
  */
-export function loadLibrary(): Promise<Library> {
+export function loadLibrary(): Promise<LoadedLibrary> {
   loading ??= load();
   return loading;
 }
 
-async function load(): Promise<Library> {
+async function load(): Promise<LoadedLibrary> {
   const { error } = console;
-  console.error = () => undefined;
+  let lines = 0;
+  console.error = () => {
+    lines++;
+  };
   try {
     const { ready } = await import('h5wasm');
-    return (await ready) as unknown as Library;
+    const library = (await ready) as unknown as Library;
+    return { library, complaints: () => lines };
   } finally {
     console.error = error;
   }

@@ -198,10 +198,10 @@ async function openHere(source: ByteSource, superblock: Superblock): Promise<Eng
     }
   };
   const open = async (): Promise<EngineFile> => {
-    const library = await loadLibrary();
+    const loaded = await loadLibrary();
     file ??= guard(() =>
       openEngineFile(
-        library,
+        loaded,
         {
           label: source.label,
           size: source.size,

@@ -26,9 +26,9 @@ serveWorker((input, alive) => {
     alive();
     // Headers are read once and data long: only for data is optimised code worth its time.
     if (file === undefined) preferFastCompile(request.ask === 'tree');
-    const library = await loadLibrary();
+    const loaded = await loadLibrary();
     alive();
-    file ??= openEngineFile(library, input, request.superblock);
+    file ??= openEngineFile(loaded, input, request.superblock);
     if (request.ask === 'tree') {
       const answer: Hdf5Answer = { tree: file.collect(alive), bytesRead: file.bytesRead() };
       return { value: answer };

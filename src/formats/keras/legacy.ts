@@ -10,6 +10,7 @@ import {
   variablesOf,
 } from './assignment.ts';
 import { type Hdf5Dataset, type Hdf5File, joinPath, textList } from './hdf5.ts';
+import type { InputShapes } from './inputs.ts';
 
 /**
  * Weights of the legacy layout: a group per top-level layer (`layer_names`), arrays by name (`weight_names`). A nested
@@ -30,7 +31,20 @@ interface Slot {
   taken: boolean;
 }
 
-/** The arrays that a group's `weight_names` lists. Throws MISMATCH when one is not there. */
+/** The arrays of a layer that `layer_names` lists. Throws MISMATCH when its group or an array is not there. */
+export function arraysOfLayer(file: Hdf5File, groupPath: string): readonly NamedArray[] {
+  if (!file.groups.has(groupPath)) {
+    throw new BnsumError({
+      code: 'MISMATCH',
+      file: file.label,
+      place: groupPath,
+      reason: 'layer_names lists this layer, whose group is not in the file',
+    });
+  }
+  return arraysOf(file, groupPath);
+}
+
+/** The arrays that a group's `weight_names` lists; none without the group. Throws MISMATCH when one is not there. */
 export function arraysOf(file: Hdf5File, groupPath: string): readonly NamedArray[] {
   const group = file.groups.get(groupPath);
   const names = textList(group, 'weight_names') ?? [];
@@ -56,14 +70,20 @@ function cleanPath(name: string): string {
 }
 
 /** Finds every weight of `root`'s layers in the groups below `base`. Throws MISMATCH where the two do not agree. */
-export function assignLegacy(file: Hdf5File, base: string, root: LayerSpec, unbuilt: boolean): Assignment {
+export function assignLegacy(
+  file: Hdf5File,
+  base: string,
+  root: LayerSpec,
+  inputs: InputShapes,
+  unbuilt: boolean,
+): Assignment {
   const assignment: Assignment = new Map();
   const discord: Discord = { missing: [], unexpected: [] };
   const layerNames = textList(file.groups.get(base), 'layer_names') ?? [];
   const byName = new Map(root.children.map((child) => [child.name, child]));
   const seen = new Set<string>();
   for (const name of layerNames) {
-    const arrays = arraysOf(file, joinPath(base, name));
+    const arrays = arraysOfLayer(file, joinPath(base, name));
     const spec = byName.get(name);
     if (spec === undefined) discord.unexpected.push(...arrays.map((array) => array.name));
     else {
@@ -71,11 +91,11 @@ export function assignLegacy(file: Hdf5File, base: string, root: LayerSpec, unbu
         throw new BnsumError({ code: 'MALFORMED', file: file.label, place: name, reason: 'layer_names has it twice' });
       }
       seen.add(name);
-      assignGroup(assignment, discord, file.label, spec, arrays);
+      assignGroup(assignment, discord, file.label, { top: spec, inputs }, arrays);
     }
   }
   for (const spec of root.children) {
-    if (!seen.has(spec.name)) assignGroup(assignment, discord, file.label, spec, []);
+    if (!seen.has(spec.name)) assignGroup(assignment, discord, file.label, { top: spec, inputs }, []);
   }
   for (const { name, dataset } of arraysOf(file, joinPath(base, 'top_level_model_weights'))) {
     assignUnknown(assignment, '', dataset, name, roleOf(name));
@@ -88,10 +108,10 @@ function assignGroup(
   assignment: Assignment,
   discord: Discord,
   file: string,
-  top: LayerSpec,
+  { top, inputs }: { readonly top: LayerSpec; readonly inputs: InputShapes },
   arrays: readonly NamedArray[],
 ): void {
-  const { slots, strangers } = slotsOf(top);
+  const { slots, strangers } = slotsOf(top, inputs);
   const waiting = new Set(arrays);
   const index = indexSlots(slots);
   const choices = new Map(arrays.map((array) => [array, choicesFor(array.name, index)]));
@@ -146,7 +166,10 @@ function fits({ variable }: Slot, { dataset }: NamedArray): boolean {
 }
 
 /** The places of a layer and of everything below it, and the layers of unknown class among them. */
-function slotsOf(top: LayerSpec): { readonly slots: readonly Slot[]; readonly strangers: readonly LayerSpec[] } {
+function slotsOf(
+  top: LayerSpec,
+  inputs: InputShapes,
+): { readonly slots: readonly Slot[]; readonly strangers: readonly LayerSpec[] } {
   const slots: Slot[] = [];
   const strangers: LayerSpec[] = [];
   const stack: { spec: LayerSpec; chain: readonly string[] }[] = [{ spec: top, chain: [] }];
@@ -154,7 +177,7 @@ function slotsOf(top: LayerSpec): { readonly slots: readonly Slot[]; readonly st
     const { spec } = next;
     const chain = [...next.chain, spec.name];
     if (spec.form === 'layer' || spec.form === 'wrapper') {
-      const variables = variablesOf(spec);
+      const variables = variablesOf(spec, inputs);
       if (variables === undefined) strangers.push(spec);
       for (const variable of variables ?? []) {
         if (variable.copyOf === undefined) slots.push({ owner: spec, variable, chain, taken: false });

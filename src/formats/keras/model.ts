@@ -6,13 +6,13 @@ import { eraOf } from '../../layers/attribute.ts';
 import { type Generation, type LayerSpec, layersBelow, policyOf } from './architecture.ts';
 import type { Assigned, Assignment } from './assignment.ts';
 import { trainableBelow } from './trainability.ts';
-import { wireModels } from './wiring.ts';
 
 /** What every way of reading a Keras file comes down to. */
 export interface Parts {
   readonly source: ByteSource;
   readonly format: string;
   readonly root: LayerSpec;
+  readonly graphs: ReadonlyMap<string, Graph>;
   readonly generation: Generation;
   readonly assignment: Assignment;
   readonly optimizer: readonly Tensor[];
@@ -38,11 +38,6 @@ export function buildModel(parts: Parts): Outcome<Model> {
     layers.push(layerOf(spec, parent === root ? null : parent.path, weights));
     diagnostics.push(...diagnosticsOf(source.label, spec, weights));
   }
-  if (root.form === 'subclassed') {
-    diagnostics.push(note('CUSTOM_LAYER', { file: source.label }, { type: root.type }));
-  }
-  const graphs: ReadonlyMap<string, Graph> =
-    root.form === 'subclassed' ? new Map() : wireModels(root, source.label, generation.version);
   return {
     value: {
       name: root.name === '' ? stemOf(source.label) : root.name,
@@ -50,7 +45,7 @@ export function buildModel(parts: Parts): Outcome<Model> {
       dialect: 'keras',
       producer: producerOf(generation),
       layers,
-      graphs,
+      graphs: parts.graphs,
       optimizer: parts.optimizer,
       trainable: root.trainable,
       origin: {

@@ -10,6 +10,7 @@ import {
   variablesOf,
 } from './assignment.ts';
 import { type Hdf5Dataset, type Hdf5File, joinPath, textAttribute } from './hdf5.ts';
+import type { InputShapes } from './inputs.ts';
 
 /**
  * Weights of `.keras` and `.weights.h5`: `<object>/vars/0,1,…` without names. An object's place follows from its class and
@@ -114,7 +115,12 @@ export function snakeCase(type: string): string {
 }
 
 /** Finds every weight of `root`'s layers. Throws MISMATCH where config and arrays do not agree. */
-export function assignPositional(store: VariableStore, root: LayerSpec, unbuilt: boolean): Assignment {
+export function assignPositional(
+  store: VariableStore,
+  root: LayerSpec,
+  inputs: InputShapes,
+  unbuilt: boolean,
+): Assignment {
   const assignment: Assignment = new Map();
   const discord: Discord = { missing: [], unexpected: [] };
   const used = new Set<string>();
@@ -133,7 +139,7 @@ export function assignPositional(store: VariableStore, root: LayerSpec, unbuilt:
       }
       continue;
     }
-    assignLayer(store, spec, object, { assignment, discord, used });
+    assignLayer(store, spec, object, { assignment, discord, used, inputs });
     for (const child of [...spec.children].reverse())
       stack.push({ spec: child, object: joinPath(object, child.saved) });
   }
@@ -154,11 +160,12 @@ interface Progress {
   readonly assignment: Assignment;
   readonly discord: Discord;
   readonly used: Set<string>;
+  readonly inputs: InputShapes;
 }
 
 function assignLayer(store: VariableStore, spec: LayerSpec, object: string, progress: Progress): void {
-  const { assignment, discord, used } = progress;
-  const variables = variablesOf(spec)?.filter((variable) => variable.legacyOnly !== true);
+  const { assignment, discord, used, inputs } = progress;
+  const variables = variablesOf(spec, inputs)?.filter((variable) => variable.legacyOnly !== true);
   if (variables === undefined) {
     // A class that we do not know: everything below it is its own.
     for (const below of objectsFrom(store, object)) {

@@ -12,11 +12,13 @@ import { readArchitectureAlone } from './architecture-only.ts';
 import type { Assigned } from './assignment.ts';
 import { type Hdf5Dataset, type Hdf5File, joinPath, splitText, textAttribute, textList } from './hdf5.ts';
 import { findSuperblock, openHdf5 } from './hdf5-open.ts';
+import { inferInputs } from './inputs.ts';
 import { arraysOf, assignLegacy } from './legacy.ts';
 import { buildModel, stemOf } from './model.ts';
 import { assignPositional, isApart, readStore, type VariableStore } from './positional.ts';
 import { tensorOf } from './tensor.ts';
 import { looseLegacy, looseModel, looseNumbered, loosePositional } from './weights-only.ts';
+import { wireModels } from './wiring.ts';
 
 /** Bytes of metadata.json and of a weight map that are read at most. */
 const SMALL_JSON_BYTES = 16 * 1024 * 1024;
@@ -154,7 +156,10 @@ function layoutOf(file: Hdf5File): Layout {
 function statedBy(file: Hdf5File, layout: Layout): Stated | undefined {
   const group = file.groups.get(layout.holder);
   const text = splitText(group, 'model_config');
-  if (text === undefined) return undefined;
+  if (text === undefined) {
+    if (group?.attributes.has('model_config') !== true) return undefined;
+    throw new BnsumError({ code: 'MALFORMED', file: file.label, place: 'model_config', reason: 'is no text' });
+  }
   const training = splitText(group, 'training_config');
   return {
     config: jsonText(text, file.label, 'model_config'),
@@ -178,6 +183,7 @@ function generationOf(file: Hdf5File, layout: Layout): Generation {
 }
 
 function jsonText(text: string, file: string, place: string): Json {
+  if (text.includes('\ufffd')) throw new BnsumError({ code: 'MALFORMED', file, place, reason: 'is not valid UTF-8' });
   return parseJson(new TextEncoder().encode(text), { file, place }, { nonFinite: true });
 }
 
@@ -344,12 +350,14 @@ function legacyModel(parts: LegacyParts): Outcome<Model> {
   }
   const diagnostics: Diagnostic[] =
     effective.version === '1' ? [note('ASSUMED', { file: label }, { what: 'keras_version', value: '1' })] : [];
+  const graphs = wireModels(root, label, effective.version);
   return buildModel({
     source,
     format,
     root,
+    graphs,
     generation: effective,
-    assignment: assignLegacy(file, layout.base, root, isUnbuilt(root)),
+    assignment: assignLegacy(file, layout.base, root, inferInputs(root, graphs), isUnbuilt(root)),
     optimizer,
     tensor: ({ dataset, name }: Assigned, policy) => tensor(dataset, name, policy),
     config: stated.config,
@@ -415,12 +423,14 @@ function positionalModel(parts: PositionalParts): Outcome<Model> {
     const { value, diagnostics } = outcome;
     return { value: { ...value, origin: { config: stated.config } }, diagnostics };
   }
+  const graphs = wireModels(root, label, generation.version);
   return buildModel({
     source,
     format,
     root,
+    graphs,
     generation,
-    assignment: assignPositional(store, root, isUnbuilt(root)),
+    assignment: assignPositional(store, root, inferInputs(root, graphs), isUnbuilt(root)),
     optimizer,
     tensor: ({ dataset, name }: Assigned, policy) => tensor(dataset, name, policy),
     config: stated.config,

@@ -4,7 +4,7 @@ import type { Kind } from '../../ir/kind.ts';
 import type { Layer, Model, Producer, Tensor, Weight } from '../../ir/model.ts';
 import type { Hdf5Dataset, Hdf5File } from './hdf5.ts';
 import { joinPath, textList } from './hdf5.ts';
-import { arraysOf, readings } from './legacy.ts';
+import { arraysOf, arraysOfLayer, readings } from './legacy.ts';
 import { isApart, type VariableStore } from './positional.ts';
 import { kindByName, type LooseArray, type Recognised, recogniseNamed, recognisePositional } from './recognition.ts';
 
@@ -36,7 +36,7 @@ export function looseLegacy(file: Hdf5File, base: string): readonly LooseLayer[]
   };
   const names = textList(file.groups.get(base), 'layer_names') ?? [];
   for (const layer of names) {
-    const arrays = arraysOf(file, joinPath(base, layer));
+    const arrays = arraysOfLayer(file, joinPath(base, layer));
     if (arrays.length === 0) layers.set(layer, layers.get(layer) ?? []);
     for (const { name, dataset } of arrays) {
       const { owner, role } = readings(name, layer);
