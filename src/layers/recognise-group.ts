@@ -152,7 +152,7 @@ function readWeight(
         return reading('dense', 'Linear', 'high', { units: rows, inFeatures: columns, useBias: true });
       }
       const isNamed = EMBEDDING_NAME.test(words);
-      if (isNamed || (rows >= 8 * columns && !CLASSIFIER_NAME.test(words))) {
+      if (isNamed || (columns >= 4 && rows >= 64 && rows >= 8 * columns && !CLASSIFIER_NAME.test(words))) {
         const known = { vocabulary: rows, width: columns };
         return reading('embedding', 'Embedding', isNamed ? 'medium' : 'low', known);
       }
@@ -173,7 +173,8 @@ function readConvolution(weight: readonly number[], bias: readonly number[] | un
   const length = bias?.[0];
   const straight = length === undefined || length === first;
   // A transposed convolution has (in, out / groups, …): its bias is a multiple of the second axis.
-  const transposed = length !== undefined && second > 0 && length % second === 0;
+  const groups = length === undefined || second === 0 ? 0 : length / second;
+  const transposed = Number.isInteger(groups) && groups > 0 && first % groups === 0;
   if (!straight && !transposed) return undefined;
   if (straight) {
     // Three axes are also Bilinear's.
@@ -186,7 +187,8 @@ function readConvolution(weight: readonly number[], bias: readonly number[] | un
       useBias: length !== undefined,
     });
   }
-  return reading('conv_transpose', `ConvTranspose${rank}d`, 'medium', {
+  if (groups > 1 && rank === 1) return undefined;
+  return reading('conv_transpose', `ConvTranspose${rank}d`, groups > 1 ? 'low' : 'medium', {
     rank,
     filters: length ?? null,
     kernelSize,

@@ -30,6 +30,8 @@ export function bufferClass(role: string, roles: ReadonlySet<string>, type: stri
     const isNew = role.startsWith('parametrizations.');
     if (isNew || roles.has(`${role.slice(0, -2)}_orig`)) return 'statistic';
   }
+  // Quantised modules keep their output's scale and zero point beside the packed weight.
+  if ((role === 'scale' || role === 'zero_point') && roles.has('scale') && roles.has('zero_point')) return 'constant';
   // The orthogonal parametrisation keeps the matrix that it started from.
   if (/^parametrizations\.[^.]+\.\d+\.base$/.test(role)) return 'constant';
   return LOSS_CLASS.test(type) && (role === 'weight' || role === 'pos_weight') ? 'constant' : undefined;

@@ -58,6 +58,11 @@ function directTensors(dict: DictNode): number {
   return count;
 }
 
+/** A dict that holds some tensor among settings (a callback's best score) is no state_dict, unless its name says so. */
+function isLikely(key: string, tensors: number, dict: DictNode): boolean {
+  return tensors > 0 && (PREFERRED.includes(key) || tensors * 2 >= dict.entries.size);
+}
+
 /** Everything in a checkpoint that can be read as a model, in file order; looks two levels deep. */
 export function findCandidates(root: PickleValue): readonly Candidate[] {
   if (isModuleValue(root)) return [{ name: ROOT, kind: 'module', value: root, tensors: 0 }];
@@ -80,14 +85,16 @@ export function findCandidates(root: PickleValue): readonly Candidate[] {
     if (isModuleValue(value)) found.push({ name, kind: 'module', value, tensors: 0 });
     if (!isDict(value)) continue;
     const tensors = directTensors(value);
-    if (tensors > 0) found.push({ name, kind: 'state_dict', value, tensors });
+    if (isLikely(name, tensors, value)) found.push({ name, kind: 'state_dict', value, tensors });
     for (const [innerKey, inner] of value.entries) {
       const path = `${name}.${keyText(innerKey)}`;
       if (isOptimizer(keyText(innerKey), inner)) continue;
       if (isModuleValue(inner)) found.push({ name: path, kind: 'module', value: inner, tensors: 0 });
       else if (isDict(inner)) {
         const count = directTensors(inner);
-        if (count > 0) found.push({ name: path, kind: 'state_dict', value: inner, tensors: count });
+        if (isLikely(keyText(innerKey), count, inner)) {
+          found.push({ name: path, kind: 'state_dict', value: inner, tensors: count });
+        }
       }
     }
   }

@@ -26,6 +26,7 @@ export function keyText(key: PickleValue): string {
   if (key instanceof Uint8Array) return `<${key.length} bytes>`;
   if (!isNode(key)) return `<${key}>`;
   if (key.kind === 'float') return `<${key.value}>`;
+  if (key.kind === 'global') return `<${key.module}.${key.name}>`;
   return key.kind === 'tuple' ? `<tuple of ${key.items.length}>` : `<${key.kind}>`;
 }
 

@@ -56,9 +56,11 @@ describe('values', () => {
     ['BINUNICODE lone surrogate', 'a\ud800b', 'X', u32(5), [0x61, 0xed, 0xa0, 0x80, 0x62], '.'],
     ['BINUNICODE8', 'ab', PROTO4, 0x8d, u64(2n), 'ab.'],
   ];
-  test.each(cases)('%s', (_name, expected, ...parts) => {
-    expect(value(...parts)).toEqual(expected);
-  });
+  for (const [name, expected, ...parts] of cases) {
+    test(name, () => {
+      expect(value(...parts)).toEqual(expected);
+    });
+  }
   test('bytes of Python 2 that are not UTF-8 stay bytes', () => {
     expect(value('U', 2, [0xff, 0x41], '.')).toEqual(Uint8Array.of(0xff, 0x41));
   });
