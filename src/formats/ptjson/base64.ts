@@ -4,6 +4,14 @@ const DECODE = new Uint8Array(256).fill(255);
 for (const [value, code] of ENCODE.entries()) DECODE[code] = value;
 const PAD = 0x3d;
 
+/** Two characters for each twelve bits, in the byte order of the machine. */
+const PAIRS = new Uint16Array(4096);
+const PAIR_BYTES = new Uint8Array(PAIRS.buffer);
+for (let bits = 0; bits < 4096; bits += 1) {
+  PAIR_BYTES[bits * 2] = ENCODE[bits >> 6] as number;
+  PAIR_BYTES[bits * 2 + 1] = ENCODE[bits & 63] as number;
+}
+
 /** Characters of the base64 form of so many bytes, padding included. */
 export function base64Length(byteLength: number): number {
   return Math.ceil(byteLength / 3) * 4;
@@ -15,14 +23,14 @@ export function encodeBase64(bytes: Uint8Array): Uint8Array {
   const text = new Uint8Array(base64Length(length));
   let to = 0;
   let from = 0;
+  const pairs = new Uint16Array(text.buffer, 0, text.byteLength / 2);
   for (; from + 2 < length; from += 3) {
     const word = ((bytes[from] as number) << 16) | ((bytes[from + 1] as number) << 8) | (bytes[from + 2] as number);
-    text[to] = ENCODE[word >> 18] as number;
-    text[to + 1] = ENCODE[(word >> 12) & 63] as number;
-    text[to + 2] = ENCODE[(word >> 6) & 63] as number;
-    text[to + 3] = ENCODE[word & 63] as number;
-    to += 4;
+    pairs[to] = PAIRS[word >> 12] as number;
+    pairs[to + 1] = PAIRS[word & 4095] as number;
+    to += 2;
   }
+  to *= 2;
   const rest = length - from;
   if (rest === 0) return text;
   const word = ((bytes[from] as number) << 16) | (rest === 2 ? (bytes[from + 1] as number) << 8 : 0);

@@ -128,7 +128,8 @@ async function numbersOf(value: number | Tensor): Promise<readonly number[]> {
   const numbers: number[] = [];
   for await (const block of tensorBlocks(value)) {
     const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
-    for (let at = 0; at < block.byteLength; at += form.leafBytes) numbers.push(Number(form.format(view, at).replaceAll('"', '')));
+    for (let at = 0; at < block.byteLength; at += form.leafBytes)
+      numbers.push(Number(form.format(view, at).replaceAll('"', '')));
   }
   return numbers;
 }
