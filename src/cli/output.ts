@@ -4,9 +4,9 @@ import type { Writable } from 'node:stream';
 import { BnsumError } from '../ir/error.ts';
 
 /** Writes all pieces, waiting whenever the reader is slower; comes back when the last byte is handed over. */
-export async function writeAll(stream: Writable, pieces: Iterable<string>): Promise<void> {
+export async function writeAll(stream: Writable, pieces: Iterable<string | Uint8Array>): Promise<void> {
   for (const piece of pieces) {
-    if (piece === '') continue;
+    if (piece.length === 0) continue;
     if (!stream.write(piece)) await drained(stream);
   }
   await new Promise<void>((resolve, reject) => {

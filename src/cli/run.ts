@@ -9,6 +9,8 @@ export type ExitCode = 0 | 1 | 2;
 export interface Io {
   /** Data; waits for slow readers. */
   write(pieces: Iterable<string>): Promise<void>;
+  /** Data that is no text. */
+  writeBytes(bytes: Uint8Array): Promise<void>;
   /** One line of a message on stderr, already escaped. */
   say(line: string): void;
   /** An error as one line on stderr, with its stack when asked for with --debug. */
@@ -58,6 +60,7 @@ export async function run(command: string, main: (io: Io) => Promise<ExitCode>):
 
   const io: Io = {
     write: (pieces) => writeAll(process.stdout, pieces),
+    writeBytes: (bytes) => writeAll(process.stdout, [bytes]),
     say: (line) => void process.stderr.write(`${line}\n`),
     complain,
     isTerminal: process.stdout.isTTY === true,
