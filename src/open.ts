@@ -3,7 +3,7 @@ import { nodeCodec } from './bytes/node/codec.ts';
 import { openFileSource } from './bytes/node/file-source.ts';
 import { openSiblings } from './bytes/node/siblings.ts';
 import { nameContent } from './bytes/sniff.ts';
-import type { ByteSource, FormatReader, Probe, ReadOptions } from './bytes/source.ts';
+import type { ByteSource, FormatReader, Probe, ReadOptions, Siblings } from './bytes/source.ts';
 import { inferShapes } from './graph/infer.ts';
 import type { Outcome } from './ir/diagnostic.ts';
 import { BnsumError } from './ir/error.ts';
@@ -56,6 +56,19 @@ export async function chooseReader(source: ByteSource, seen: Probe): Promise<For
       : {}),
   });
 }
+
+/** Reads a source that is open already, such as an output before it is committed; `name` is its base name. */
+export async function openSource(source: ByteSource, name: string): Promise<Outcome<Model>> {
+  const seen = await probe(source, name);
+  const reader = await chooseReader(source, seen);
+  return reader.read(source, NO_SIBLINGS, {});
+}
+
+const NO_SIBLINGS: Siblings = {
+  open(name) {
+    throw new BnsumError({ code: 'UNSAFE', file: name, reason: 'no file beside this one is opened' });
+  },
+};
 
 /**
  * Opens a model file: headers only, output shapes inferred. The caller closes the Model.

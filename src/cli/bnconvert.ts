@@ -1,13 +1,13 @@
 import { basename, extname } from 'node:path';
 import { account } from '../account/account.ts';
 import { explain } from '../account/explain.ts';
-import { createFileTarget, type FileOutput } from '../bytes/node/file-target.ts';
 import { type FileSource, openFileSource } from '../bytes/node/file-source.ts';
+import { createFileTarget, type FileOutput } from '../bytes/node/file-target.ts';
 import { memoryTarget, type WriteTarget } from '../bytes/target.ts';
 import { generateModule } from '../codegen/module.ts';
 import { type Plan, planTranslation } from '../convert/plan.ts';
 import { translate } from '../convert/translate.ts';
-import { note, type Diagnostic } from '../ir/diagnostic.ts';
+import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { BnsumError } from '../ir/error.ts';
 import type { Model, Tensor } from '../ir/model.ts';
 import type { StateEntry } from '../ir/state.ts';
@@ -15,7 +15,7 @@ import { openModel, openSource } from '../open.ts';
 import { type Container, saveState } from '../save.ts';
 import { buildReceipt, hashEntries, hashSource } from '../verify/receipt.ts';
 import { type Verification, verifyState } from '../verify/verify.ts';
-import { renderConversion, renderPlan, type ConversionReport } from '../views/conversion.ts';
+import { type ConversionReport, renderConversion, renderPlan } from '../views/conversion.ts';
 import { type BnconvertOptions, parseBnconvert } from './bnconvert-options.ts';
 import type { ExitCode, Io } from './run.ts';
 import { columnsOf } from './terminal.ts';
@@ -30,7 +30,12 @@ interface Work {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-async function writeText(path: string, text: string, options: BnconvertOptions, input: FileSource): Promise<FileOutput> {
+async function writeText(
+  path: string,
+  text: string,
+  options: BnconvertOptions,
+  input: FileSource,
+): Promise<FileOutput> {
   const output = await createFileTarget(path, { force: options.force, inputs: [input.identity] });
   await output.target.write(new TextEncoder().encode(text));
   return output;
@@ -92,7 +97,12 @@ export async function bnconvert(io: Io): Promise<ExitCode> {
   try {
     const unknown = options.skip.find((path) => !model.layers.some((layer) => layer.path === path));
     if (unknown !== undefined) {
-      throw new BnsumError({ code: 'NOT_FOUND', file: options.input, reason: `no layer ${unknown} to skip`, next: 'bnsum shows the paths' });
+      throw new BnsumError({
+        code: 'NOT_FOUND',
+        file: options.input,
+        reason: `no layer ${unknown} to skip`,
+        next: 'bnsum shows the paths',
+      });
     }
     const plan = planTranslation(model, {
       file: options.input,
@@ -108,8 +118,13 @@ export async function bnconvert(io: Io): Promise<ExitCode> {
       return 0;
     }
     const report = await writeAll(work, io, input, outputs);
-    if (input.changed()) {
-      throw new BnsumError({ code: 'IO', file: options.input, reason: 'changed while it was read', next: 'run the conversion again' });
+    if (await input.changed()) {
+      throw new BnsumError({
+        code: 'IO',
+        file: options.input,
+        reason: 'changed while it was read',
+        next: 'run the conversion again',
+      });
     }
     for (const output of outputs) await output.commit();
     outputs.length = 0;

@@ -1,5 +1,5 @@
 import { realpathSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { nodeWorkers } from '../bytes/node/worker.ts';
 import type { WorkerHost } from '../bytes/worker.ts';
 
@@ -8,7 +8,7 @@ export function commandWorkers(): WorkerHost | undefined {
   const command = process.argv[1];
   if (command === undefined) return undefined;
   try {
-    return nodeWorkers(dirname(realpathSync(command)));
+    return nodeWorkers(join(dirname(realpathSync(command)), '..', 'worker'));
   } catch {
     return undefined;
   }

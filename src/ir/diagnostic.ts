@@ -7,6 +7,7 @@ export type Severity = 'info' | 'warning' | 'error';
 export type DiagnosticCode =
   | 'ASSUMED'
   | 'CANDIDATE_CHOSEN'
+  | 'CAST'
   | 'CLASS_ASSUMED'
   | 'CLASS_INFERRED'
   | 'CODE_PRESENT'
@@ -28,6 +29,8 @@ export type DiagnosticCode =
   | 'WEIGHT_UNEXPECTED';
 
 export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
+  /** Floating tensors were cast to another type on request; args: count, from, to. */
+  CAST: 'info',
   /** A tensor of an unrecognised layer is counted as a parameter. */
   CLASS_ASSUMED: 'info',
   /** Parameters and buffers are told apart by the recognised layers, since the file does not say; args: parameters, buffers. */

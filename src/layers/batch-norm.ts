@@ -233,6 +233,10 @@ function kerasTwin(layer: TwinSource, rank: number | undefined): Twin {
     diagnostics.push(trainingNote(layer, 'virtual_batch_size'));
   }
   if (normFlag(norm, 'synchronized')) diagnostics.push(trainingNote(layer, 'synchronized'));
+  if (normFlag(norm, 'frozen')) diagnostics.push(trainingNote(layer, 'trainable=False (keep the module in eval mode)'));
+  if (momentum !== null && (momentum < 0 || momentum > 1)) {
+    diagnostics.push(assumed(layer, 'momentum outside 0 to 1', momentum));
+  }
   if (rank === undefined) diagnostics.push(assumed(layer, 'input rank', 4));
   const args: NormAttrs = {
     num_features: channels,

@@ -74,6 +74,7 @@ export const bidirectional: Family = {
     if (normFlag(forward.norm, 'goBackwards') || !normFlag(backward.norm, 'goBackwards')) {
       return { refused: 'the forward layer walks backwards (go_backwards), so the two directions are exchanged' };
     }
+    if (normFlag(forward.norm, 'timeMajor')) return { refused: 'time_major inside a wrapper' };
     const ahead = recurrentPart(forward);
     const back = recurrentPart(backward);
     if ('refused' in ahead) return { refused: `${forward.type} inside: ${ahead.refused}` };

@@ -14,7 +14,7 @@ import {
   stringOf,
 } from './attribute.ts';
 import type { Family, Variable } from './family.ts';
-import { twin, twinModule } from './twin.ts';
+import { customModule, twin, twinModule } from './twin.ts';
 import { snakeCase } from './wrappers.ts';
 
 /**
@@ -105,7 +105,29 @@ export const preprocessing: Family = {
     const shape = encodedShape(norm, input);
     return shape === null ? null : [shape];
   },
+  toTorch({ norm }) {
+    const boundaries = normNumbers(norm, 'boundaries');
+    if (norm['operation'] === 'discretization' && norm['outputMode'] === 'int' && boundaries !== null) {
+      return twin([customModule('Discretization', { boundaries })]);
+    }
+    return { refused: REASONS.get(String(norm['operation'])) ?? 'what this layer prepares is not converted' };
+  },
 };
+
+/** Why an operation has no twin. */
+const REASONS: ReadonlyMap<string, string> = new Map([
+  ['category_encoding', 'encodings of categories are not converted; encode the data before the model'],
+  ['clahe', 'histogram equalisation is not converted; equalise the images before the model'],
+  ['discretization', 'the boundaries are not in the config, or the output is not an index'],
+  ['hashed_crossing', 'TensorFlow’s hash function is not in PyTorch'],
+  ['hashing', 'TensorFlow’s hash function is not in PyTorch'],
+  ['integer_lookup', 'a vocabulary is not a tensor; look the values up before the model'],
+  ['max_num_bounding_boxes', 'works on bounding boxes, not on a tensor'],
+  ['mel_spectrogram', 'spectrograms are not converted; compute them before the model'],
+  ['stft_spectrogram', 'spectrograms are not converted; compute them before the model'],
+  ['string_lookup', 'a vocabulary is text, not a tensor; look the values up before the model'],
+  ['text_vectorization', 'a vocabulary is text, not a tensor; prepare the text before the model'],
+]);
 
 const OPERATIONS: ReadonlyMap<string, string> = new Map([
   ['STFTSpectrogram', 'stft_spectrogram'],

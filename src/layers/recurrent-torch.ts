@@ -171,6 +171,8 @@ export function recurrentTwin(
   if (first === undefined) return { refused: 'there is no recurrent layer inside' };
   const isBidirectional = (parts[0]?.length ?? 1) > 1;
   const prefix = name === '' ? '' : `${name}.`;
+  const isTimeMajor = normFlag(owner.norm, 'timeMajor');
+  if (first.isCustom && isTimeMajor) return { refused: 'time_major together with a cell that PyTorch does not have' };
   if (first.isCustom) return customTwin(owner, parts, prefix, name, diagnostics);
   const notes: Diagnostic[] = [...diagnostics];
   const tensors: TwinTensor[] = [];
@@ -189,7 +191,7 @@ export function recurrentTwin(
     ...(parts.length > 1 ? { num_layers: parts.length } : {}),
     ...first.args,
     ...(first.hasBias ? {} : { bias: false }),
-    batch_first: true,
+    batch_first: !isTimeMajor,
     ...(isBidirectional ? { bidirectional: true } : {}),
   };
   return twin([twinModule(first.type, args, name)], tensors, notes);

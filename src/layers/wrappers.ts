@@ -202,6 +202,7 @@ function cellsTwin(layer: TwinSource, cells: readonly TwinSource[], paths: reado
       parts.map((part) => [part]),
     );
   }
+  if (normFlag(layer.norm, 'timeMajor')) return { refused: 'time_major together with cells that differ' };
   const chain = parts.map((part, index) => recurrentTwin(layer, [[part]], String(index)));
   const twins = chain.filter((link) => link.refused === undefined);
   const refused = chain.find((link) => link.refused !== undefined);

@@ -1,4 +1,5 @@
 import type { Totals } from '../account/account.ts';
+import type { Explanation } from '../account/explain.ts';
 import { codec } from '../bytes/codec.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import type { Plan } from '../convert/plan.ts';
@@ -40,7 +41,7 @@ export interface Receipt {
   }[];
   readonly totals: { readonly before: Totals; readonly after: Totals };
   /** The steps that lead from the Keras total to the PyTorch numbers. */
-  readonly explanation: readonly string[];
+  readonly explanation: Explanation;
   readonly verified: { readonly lossless: number; readonly asPlanned: number; readonly elements: number } | null;
 }
 
@@ -81,7 +82,7 @@ export interface ReceiptParts {
   /** Neutral attributes of a source layer. */
   normOf(layer: string): NormAttrs;
   readonly totals: Receipt['totals'];
-  readonly explanation: readonly string[];
+  readonly explanation: Explanation;
   readonly verified: Receipt['verified'];
 }
 
@@ -97,7 +98,7 @@ export function buildReceipt(parts: ReceiptParts): Receipt {
       axes: port.axes,
     }));
   return {
-    $schema: 'https://bnsum.dev/schema/receipt-1.json',
+    $schema: 'urn:bnsum:schema:receipt:1',
     version: 1,
     source: parts.source,
     target: parts.target,

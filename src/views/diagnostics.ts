@@ -40,6 +40,8 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   },
   CANDIDATE_CHOSEN: (args) =>
     `the checkpoint holds several state_dicts; ${word(args, 'chosen') ?? 'the first'} is summarised${aside(word(args, 'reason'))}, --pick NAME takes another${aside(word(args, 'others'))}`,
+  CAST: (args) =>
+    `${counted(args, 'tensor')} cast${aside(word(args, 'from'))} to ${word(args, 'to') ?? 'another type'}`,
   CLASS_ASSUMED: () => 'not a layer we recognise; its tensors count as parameters',
   CLASS_INFERRED: (args) =>
     `parameters${aside(word(args, 'parameters'))} and buffers${aside(word(args, 'buffers'))} are told apart by the recognised layers: the file does not say`,

@@ -222,7 +222,7 @@ function modelForm(type: string, config: Json | undefined): 'sequential' | 'func
  */
 function isOperation(type: string, module: string, attrs: JsonObject, version: string): boolean {
   if (/^keras\.(src\.)?ops(\.|$)/.test(module)) return true;
-  if (module !== '' || !isKeras3(version) || type === 'InputLayer') return false;
+  if (module !== '' || !isKeras3(version) || type === 'InputLayer' || type === 'Lambda') return false;
   return attrs.has('name') && !attrs.has('trainable') && !attrs.has('dtype');
 }
 

@@ -1,15 +1,15 @@
 import { parseJson } from '../../bytes/json.ts';
 import type { ByteSource, Probe, ReadOptions, Siblings } from '../../bytes/source.ts';
-import { readZip, type ZipArchive } from '../../bytes/zip-read.ts';
+import { readZip, type ZipArchive, type ZipMember } from '../../bytes/zip-read.ts';
 import { type Diagnostic, note, type Outcome } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { isObject, type Json, objectAt, stringAt } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Model, Tensor } from '../../ir/model.ts';
 import { eraOf } from '../../layers/attribute.ts';
-import { type Generation, type LayerSpec, parseArchitecture } from './architecture.ts';
+import { type Generation, type LayerSpec, layersBelow, parseArchitecture } from './architecture.ts';
 import { readArchitectureAlone } from './architecture-only.ts';
-import type { Assigned } from './assignment.ts';
+import { type Assigned, variablesOf } from './assignment.ts';
 import { type Hdf5Dataset, type Hdf5File, joinPath, splitText, textAttribute, textList } from './hdf5.ts';
 import { findSuperblock, openHdf5 } from './hdf5-open.ts';
 import { inferInputs } from './inputs.ts';
@@ -378,6 +378,7 @@ function isUnbuilt(root: LayerSpec): boolean {
 
 interface PositionalParts {
   readonly source: ByteSource;
+  readonly diagnostics?: readonly Diagnostic[];
   readonly files: readonly Hdf5File[];
   readonly store: VariableStore;
   readonly stated: Stated | undefined;
@@ -413,7 +414,10 @@ function positionalModel(parts: PositionalParts): Outcome<Model> {
         producer: { framework: eraOf(generation.version) === 'tfkeras' ? 'tf.keras' : 'keras', ...generation },
         tensor: (dataset, name) => tensor(dataset, name),
         optimizer,
-        diagnostics: known ? [note('CUSTOM_LAYER', { file: label }, { type: root.type })] : [],
+        diagnostics: [
+          ...(parts.diagnostics ?? []),
+          ...(known ? [note('CUSTOM_LAYER', { file: label }, { type: root.type })] : []),
+        ],
         bytesRead,
         close,
       },
@@ -435,10 +439,17 @@ function positionalModel(parts: PositionalParts): Outcome<Model> {
     tensor: ({ dataset, name }: Assigned, policy) => tensor(dataset, name, policy),
     config: stated.config,
     trainingConfig: stated.trainingConfig,
-    diagnostics: [],
+    diagnostics: [...(parts.diagnostics ?? []), ...mergedKernels(label, root)],
     bytesRead,
     close,
   });
+}
+
+/** `.keras` holds an adapted kernel with its matrices already in it; Keras adds matrices of zeros when it loads it. */
+function mergedKernels(file: string, root: LayerSpec): readonly Diagnostic[] {
+  return layersBelow(root)
+    .filter(({ spec }) => variablesOf(spec)?.some((variable) => variable.legacyOnly === true) === true)
+    .map(({ spec }) => note('ASSUMED', { file, layer: spec.path }, { what: 'lora', value: 'merged into the kernel' }));
 }
 
 async function readArchive(
@@ -461,11 +472,26 @@ async function readArchive(
   }
   const inner = await archive.source(member);
   const file = await openTree(inner, options);
+  const diagnostics =
+    stated.generation.version === ''
+      ? [note('ASSUMED', { file: source.label }, { what: 'keras_version', value: '3' })]
+      : [];
+  // Headers are read without the rest of the member; whoever wants values gets them from bytes whose checksum is right.
+  let sound: Promise<void> | undefined;
+  const checked: Hdf5File = {
+    ...file,
+    async readInto(...given) {
+      sound ??= refuseWrongChecksum(archive, member, inner.label);
+      await sound;
+      return file.readInto(...given);
+    },
+  };
   try {
     return positionalModel({
       source,
-      files: [file],
-      store: readStore([file], inner.label),
+      diagnostics,
+      files: [checked],
+      store: readStore([checked], inner.label),
       stated,
       format: 'keras-zip',
       bytesRead: () => source.bytesRead() + file.bytesRead(),
@@ -478,6 +504,16 @@ async function readArchive(
     await file.close();
     throw error;
   }
+}
+
+async function refuseWrongChecksum(archive: ZipArchive, member: ZipMember, file: string): Promise<void> {
+  if ((await archive.checkCrc(member)) !== 'wrong') return;
+  throw new BnsumError({
+    code: 'MALFORMED',
+    file,
+    reason: 'its bytes do not match its checksum',
+    next: 'copy or download it again',
+  });
 }
 
 async function readJson(

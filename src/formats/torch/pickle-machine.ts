@@ -29,8 +29,12 @@ export interface Machine {
   protocol: number;
   /** End of the current FRAME, -1 outside of one. */
   frameEnd: number;
-  readonly stack: PickleValue[];
-  readonly marks: number[];
+  /** The values above the last mark. */
+  stack: PickleValue[];
+  /** What lies below each mark; a segment of its own, so that ending one copies nothing. */
+  readonly below: PickleValue[][];
+  /** Values in all of `below`. */
+  belowSize: number;
   /** Memo entries 0, 1, 2 … as writers number them; others (a sparse PUT) go to `memoFar`. */
   readonly memo: PickleValue[];
   readonly memoFar: Map<number, PickleValue>;
@@ -53,7 +57,8 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     protocol: 0,
     frameEnd: -1,
     stack: [],
-    marks: [],
+    below: [],
+    belowSize: 0,
     memo: [],
     memoFar: new Map(),
     events: [],
@@ -157,29 +162,39 @@ export function takeLine(machine: Machine): Uint8Array {
 }
 
 export function push(machine: Machine, value: PickleValue): void {
-  if (machine.stack.length >= LIMITS.pickleStack) {
+  if (machine.stack.length + machine.belowSize >= LIMITS.pickleStack) {
     fail(machine, 'LIMIT', `the stack is above the limit of ${LIMITS.pickleStack} values`);
   }
   machine.stack.push(value);
 }
 
 export function pop(machine: Machine): PickleValue {
-  const floor = machine.marks.at(-1) ?? 0;
-  if (machine.stack.length <= floor) fail(machine, 'MALFORMED', 'stack underflow');
+  if (machine.stack.length === 0) fail(machine, 'MALFORMED', 'stack underflow');
   return machine.stack.pop() ?? null;
 }
 
 export function top(machine: Machine): PickleValue {
-  const floor = machine.marks.at(-1) ?? 0;
-  if (machine.stack.length <= floor) fail(machine, 'MALFORMED', 'stack underflow');
+  if (machine.stack.length === 0) fail(machine, 'MALFORMED', 'stack underflow');
   return machine.stack.at(-1) ?? null;
+}
+
+export function pushMark(machine: Machine): void {
+  if (machine.below.length >= LIMITS.pickleMarkDepth) {
+    fail(machine, 'LIMIT', `marks are nested deeper than ${LIMITS.pickleMarkDepth}`);
+  }
+  machine.below.push(machine.stack);
+  machine.belowSize += machine.stack.length;
+  machine.stack = [];
 }
 
 /** Everything above the last mark, which is removed. */
 export function popMark(machine: Machine): PickleValue[] {
-  const mark = machine.marks.pop();
-  if (mark === undefined) fail(machine, 'MALFORMED', 'no mark on the stack');
-  return machine.stack.splice(mark);
+  const items = machine.stack;
+  const below = machine.below.pop();
+  if (below === undefined) fail(machine, 'MALFORMED', 'no mark on the stack');
+  machine.stack = below;
+  machine.belowSize -= below.length;
+  return items;
 }
 
 export function remember(machine: Machine, index: number, value: PickleValue): void {

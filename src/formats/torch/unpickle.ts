@@ -23,6 +23,7 @@ import {
   pop,
   popMark,
   push,
+  pushMark,
   recall,
   remember,
   take,
@@ -111,8 +112,8 @@ function run(m: Machine): PickleValue {
     m.position += 1;
     if (m.opcode === 0x2e) {
       const value = pop(m);
-      if (m.stack.length > 0 || m.marks.length > 0) {
-        find(m, 'LEFT_ON_STACK', `${m.stack.length} values were made and not used`);
+      if (m.stack.length > 0 || m.below.length > 0) {
+        find(m, 'LEFT_ON_STACK', `${m.stack.length + m.belowSize} values were made and not used`);
       }
       m.opIndex += 1;
       return value;
@@ -157,10 +158,7 @@ function step(m: Machine): PickleValue | undefined {
     case 0x8d: // BINUNICODE8
       return text(m, takeUint64(m));
     case 0x28: // MARK
-      if (m.marks.length >= LIMITS.pickleMarkDepth) {
-        fail(m, 'LIMIT', `marks are nested deeper than ${LIMITS.pickleMarkDepth}`);
-      }
-      m.marks.push(m.stack.length);
+      pushMark(m);
       return undefined;
     case 0x74: // TUPLE
       return tuple(popMark(m));
@@ -311,7 +309,7 @@ function stepRare(m: Machine): PickleValue | undefined {
       return undefined;
     }
     case 0x30: // POP: an empty segment is ended by dropping its mark, as Python does
-      if (m.marks.length > 0 && m.stack.length === m.marks.at(-1)) m.marks.pop();
+      if (m.stack.length === 0 && m.below.length > 0) popMark(m);
       else pop(m);
       return undefined;
     case 0x31: // POP_MARK

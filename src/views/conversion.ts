@@ -1,0 +1,98 @@
+import type { Totals } from '../account/account.ts';
+import type { Plan } from '../convert/plan.ts';
+import type { Diagnostic } from '../ir/diagnostic.ts';
+import type { StateEntry } from '../ir/state.ts';
+import type { Verification } from '../verify/verify.ts';
+import { describe, groupNotes } from './diagnostics.ts';
+import { showName } from './escape.ts';
+import { showCount } from './number.ts';
+
+/** What a conversion did. */
+export interface ConversionReport {
+  readonly input: string;
+  readonly output: string | null;
+  readonly module: string | null;
+  readonly receipt: string | null;
+  readonly tensors: number;
+  readonly bytes: number;
+  readonly filled: number;
+  readonly dropped: number;
+  readonly totals: Totals;
+  readonly verification: Verification | null;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+function notes(diagnostics: readonly Diagnostic[]): string[] {
+  return groupNotes(diagnostics).map(({ severity, text }) => `${severity === 'info' ? 'note' : severity}: ${text}`);
+}
+
+/** The report after a conversion, in lines. */
+export function renderConversion(report: ConversionReport, format: 'text' | 'json'): readonly string[] {
+  if (format === 'json') return [`${JSON.stringify({ version: 1, ...report }, bigintText, 2)}\n`];
+  const { totals, verification } = report;
+  const lines: string[] = [];
+  if (report.output !== null) {
+    lines.push(
+      `${showName(report.output)}: ${showCount(report.tensors)} tensors, ${showCount(report.bytes)} bytes of data`,
+    );
+  }
+  if (report.module !== null) lines.push(`${showName(report.module)}: PyTorch module`);
+  if (report.receipt !== null) lines.push(`${showName(report.receipt)}: receipt`);
+  lines.push(
+    `Keras ${showCount(totals.keras.total)} parameters = PyTorch ${showCount(totals.torch.parameters)} parameters and ` +
+      `${showCount(totals.torch.buffers)} buffer elements (bnsum --explain ${showName(report.input)} shows the steps)`,
+  );
+  if (report.filled > 0)
+    lines.push(`filled: ${report.filled} tensors that Keras does not hold (num_batches_tracked and the like)`);
+  if (report.dropped > 0)
+    lines.push(`dropped: ${report.dropped} tensors that have no place in a state_dict (--dry-run lists them)`);
+  if (verification !== null) {
+    lines.push(
+      `lossless: read back, ${verification.lossless} tensors give every one of ${showCount(verification.elements)} source elements again; ` +
+        `${verification.asPlanned} filled, computed or cast ones are as planned`,
+    );
+  } else if (report.output !== null) lines.push('not read back (--no-verify)');
+  return [...lines, ...notes(report.diagnostics)].map((line) => `${line}\n`);
+}
+
+function bigintText(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value;
+}
+
+/** The plan of --dry-run: each target tensor with its source, transformation, type, and why; then what is left behind. */
+export function renderPlan(
+  plan: Plan,
+  entries: readonly StateEntry[],
+  diagnostics: readonly Diagnostic[],
+  format: 'text' | 'json',
+): readonly string[] {
+  const rows = plan.tensors.map((tensor, index) => ({
+    name: entries[index]?.name ?? tensor.name,
+    dtype: entries[index]?.tensor.dtype ?? tensor.dtype,
+    shape: tensor.shape,
+    kind: tensor.isParameter ? 'parameter' : 'buffer',
+    layer: tensor.layer,
+    from: tensor.sources.map((source) => source.name),
+    how: tensor.how,
+    filled: tensor.filled,
+    exact: tensor.exact,
+  }));
+  const dropped = plan.dropped.map(({ layer, role, tensor, why }) => ({ layer, role, tensor: tensor.name, why }));
+  if (format === 'json') {
+    const inputs = plan.lowered.classes.at(-1)?.inputs ?? [];
+    const outputs = plan.lowered.classes.at(-1)?.outputs ?? [];
+    const notesOf = diagnostics.map((diagnostic) => ({ ...diagnostic, message: describe(diagnostic) }));
+    return [
+      `${JSON.stringify({ version: 1, inputs, outputs, tensors: rows, dropped, diagnostics: notesOf }, bigintText, 2)}\n`,
+    ];
+  }
+  const lines = rows.map(
+    (row) =>
+      `${showName(row.name)}  ${row.dtype} [${row.shape.join(', ')}]  ` +
+      (row.filled ? row.how : `<- ${row.from.map(showName).join(', ')}  ${row.how}`),
+  );
+  for (const row of dropped) {
+    lines.push(`dropped  ${showName(row.layer === '' ? row.tensor : `${row.layer} ${row.role}`)}: ${row.why}`);
+  }
+  return [...lines, ...notes(diagnostics)].map((line) => `${line}\n`);
+}
