@@ -216,6 +216,13 @@ describe('BatchNormalization to PyTorch', () => {
     expect(twin.tensors.map((tensor) => tensor.name)).toEqual(['running_mean', 'running_var', 'num_batches_tracked']);
   });
 
+  test('a frozen layer and a momentum outside 0 to 1 are mentioned', () => {
+    const attrs = { trainable: false, momentum: 1.5 };
+    const twin = accepted(twinOf(layerOf('BatchNormalization', attrs, FOUR, { inputs: [[null, 2]] })));
+    expect(twin.modules[0]?.args['momentum']).toBe(-0.5);
+    expect(twin.diagnostics.map((entry) => entry.code)).toEqual(['TRAINING_DIFFERS', 'ASSUMED']);
+  });
+
   test('renorm: three arrays are dropped', () => {
     const arrays = { ...FOUR, moving_stddev: vector(1, 1), renorm_mean: vector(1, 1), renorm_stddev: vector(1, 1) };
     const twin = accepted(twinOf(layerOf('BatchNormalization', { renorm: true }, arrays, { inputs: [[null, 2]] })));
@@ -443,6 +450,58 @@ describe('recurrent layers', () => {
     const inner = layerOf('RMSNormalization', { axis: 1 }, { scale: vector(1, 2) }, { inputs: [[null, 2, 4]] });
     const layer = layerOf('TimeDistributed', {}, {}, { children: [inner], inputs: [[null, 3, 2, 4]] });
     expect(twinOf(layer).refused).toMatch(/RMSNormalization inside: an axis/);
+  });
+});
+
+describe('recurrent modules to Keras', () => {
+  const toKeras = (type: string, attrs: Readonly<Record<string, unknown>>, grids: Arrays): Twin =>
+    familyOfType('torch', type)?.toKeras?.(layerOf(type, attrs, grids, { dialect: 'torch' })) ?? { refused: 'none' };
+
+  test('GRU: r, z, n becomes z, r, h; the biases are two rows', () => {
+    const arrays: Arrays = {
+      weight_ih_l0: { shape: [3, 1], values: [1, 2, 3] },
+      weight_hh_l0: { shape: [3, 1], values: [4, 5, 6] },
+      bias_ih_l0: vector(7, 8, 9),
+      bias_hh_l0: vector(10, 11, 12),
+    };
+    const twin = accepted(toKeras('GRU', { hidden_size: 1, batch_first: true }, arrays));
+    expect(valuesOf(twin, arrays)).toEqual({
+      kernel: { shape: [1, 3], values: [2, 1, 3] },
+      recurrent_kernel: { shape: [1, 3], values: [5, 4, 6] },
+      bias: { shape: [2, 3], values: [8, 7, 9, 11, 10, 12] },
+    });
+    expect(twin.modules[0]?.args).toMatchObject({ units: 1, reset_after: true, use_bias: true });
+  });
+
+  test('LSTM of two layers, both directions: a chain whose biases are added up', () => {
+    const arrays: Arrays = Object.fromEntries(
+      ['_l0', '_l0_reverse', '_l1', '_l1_reverse'].flatMap((suffix, index) => [
+        [`weight_ih${suffix}`, matrix(4, suffix.startsWith('_l0') ? 3 : 2, index * 100)],
+        [`weight_hh${suffix}`, matrix(4, 1, index * 100)],
+        [`bias_ih${suffix}`, vector(1, 2, 3, 4)],
+        [`bias_hh${suffix}`, vector(10, 20, 30, 40)],
+      ]),
+    );
+    const twin = accepted(toKeras('LSTM', { hidden_size: 1, batch_first: true }, arrays));
+    expect(twin.modules.map((module) => [module.name, module.type])).toEqual([
+      ['l0', 'Bidirectional'],
+      ['l0/forward_layer', 'LSTM'],
+      ['l0/backward_layer', 'LSTM'],
+      ['l1', 'Bidirectional'],
+      ['l1/forward_layer', 'LSTM'],
+      ['l1/backward_layer', 'LSTM'],
+    ]);
+    const values = valuesOf(twin, arrays);
+    expect(values['l1/backward_layer/bias']).toEqual(vector(11, 22, 33, 44));
+    expect(values['l0/backward_layer/kernel']).toEqual({
+      shape: [3, 4],
+      values: [100, 110, 120, 130, 101, 111, 121, 131, 102, 112, 122, 132],
+    });
+  });
+
+  test('a projected state is refused', () => {
+    const arrays: Arrays = { weight_ih_l0: matrix(4, 1), weight_hh_l0: matrix(4, 1), weight_hr_l0: matrix(1, 1) };
+    expect(toKeras('LSTM', {}, arrays).refused).toMatch(/proj_size/);
   });
 });
 
