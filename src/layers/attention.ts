@@ -227,6 +227,11 @@ function toTorch(layer: TwinSource): Twin {
   const { norm } = layer;
   const absent = missing(layer, 'query_kernel', 'key_kernel', 'value_kernel', 'output_kernel');
   if (absent !== undefined) return absent;
+  const biases = ['query_bias', 'key_bias', 'value_bias', 'output_bias'];
+  if (biases.some((role) => weightOf(layer, role) !== undefined)) {
+    const lacking = missing(layer, ...biases);
+    if (lacking !== undefined) return lacking;
+  }
   const [width = 0, heads = 0, keyDim = 0] = shapeOf(layer, 'query_kernel');
   const valueDim = shapeOf(layer, 'value_kernel')[2] ?? 0;
   const keyWidth = shapeOf(layer, 'key_kernel')[0] ?? 0;
@@ -321,6 +326,14 @@ function toKeras(layer: TwinSource): Twin {
     stacked ? sliced(source('in_proj_weight'), 0, index * width, (index + 1) * width) : source(`${letter}_proj_weight`);
   const inputs = (letter: string) => (stacked ? width : (shapeOf(layer, `${letter}_proj_weight`)[1] ?? 0));
   const hasBias = weightOf(layer, 'in_proj_bias') !== undefined;
+  const lacking = hasBias ? missing(layer, outBias) : undefined;
+  if (lacking !== undefined) return lacking;
+  if (
+    (stacked && shapeOf(layer, 'in_proj_weight')[0] !== 3 * width) ||
+    (hasBias && shapeOf(layer, 'in_proj_bias')[0] !== 3 * width)
+  ) {
+    return { refused: 'in_proj and out_proj do not fit each other' };
+  }
   const tensors: TwinTensor[] = [];
   for (const [index, [letter, name]] of (
     [

@@ -1,4 +1,5 @@
 import type { Diagnostic } from '../ir/diagnostic.ts';
+import { LIMITS } from '../ir/limits.ts';
 import type { NormAttrs, Shape } from '../ir/model.ts';
 import {
   attributeOf,
@@ -143,7 +144,7 @@ export const layerNorm: Family = {
       const axis = numberOf(attrs, 'axis', -1);
       return {
         // A positive axis starts a range that ends at a rank the node does not state.
-        axes: axis < 0 ? lastAxes(-axis) : null,
+        axes: axis < 0 && axis >= -LIMITS.tensorRank ? lastAxes(-axis) : null,
         epsilon: numberOf(attrs, 'epsilon', 1e-5),
         center: null,
         scale: true,

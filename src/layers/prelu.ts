@@ -53,6 +53,7 @@ export const prelu: Family = {
     if (role === undefined) return { refused: 'the file holds no weight for this layer' };
     const count = shapeOf(layer, role).reduce((product, size) => product * size, 1);
     const rank = layer.inputs?.[0]?.length;
+    if (rank !== undefined && rank < 2) return { refused: 'Keras’ PReLU needs a batch axis and one more' };
     const shape = [...new Array<number>((rank ?? 4) - 2).fill(1), count];
     const shared = Array.from({ length: (rank ?? 4) - (count === 1 ? 1 : 2) }, (_, index) => index + 1);
     return twin(

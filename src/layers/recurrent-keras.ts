@@ -6,6 +6,7 @@ import type { Expr, Twin, TwinModule, TwinSource, TwinTensor } from './family.ts
 import {
   assumed,
   joined,
+  missing,
   reorderedBlocks,
   reshaped,
   shapeOf,
@@ -35,6 +36,9 @@ export function recurrentToKeras(layer: TwinSource): Twin {
   const levels = isCell ? [''] : levelsOf(layer);
   if (levels.length === 0) return { refused: 'the file holds no weight_ih for this layer' };
   const isBidirectional = weightOf(layer, 'weight_ih_l0_reverse') !== undefined;
+  const suffixes = isBidirectional ? levels.flatMap((level) => [level, `${level}_reverse`]) : levels;
+  const misfit = misfitOf(layer, GATES[kind], suffixes);
+  if (misfit !== undefined) return misfit;
   const modules: TwinModule[] = [];
   const tensors: TwinTensor[] = [];
   const diagnostics: Diagnostic[] = [];
@@ -64,6 +68,25 @@ export function recurrentToKeras(layer: TwinSource): Twin {
     }
   }
   return twin(modules, tensors, diagnostics);
+}
+
+/** The refusal when arrays are missing or of shapes that no such module has. */
+function misfitOf(
+  layer: TwinSource,
+  gates: number,
+  suffixes: readonly string[],
+): { readonly refused: string } | undefined {
+  for (const suffix of suffixes) {
+    const hasBias = weightOf(layer, `bias_ih${suffix}`) !== undefined;
+    const absent = missing(layer, `weight_ih${suffix}`, `weight_hh${suffix}`, ...(hasBias ? [`bias_hh${suffix}`] : []));
+    if (absent !== undefined) return absent;
+    const [rows = 0] = shapeOf(layer, `weight_ih${suffix}`);
+    const [hiddenRows, units = 0] = shapeOf(layer, `weight_hh${suffix}`);
+    if (hiddenRows !== rows || rows !== gates * units) {
+      return { refused: `weight_ih${suffix} and weight_hh${suffix} do not fit each other` };
+    }
+  }
+  return undefined;
 }
 
 /** '_l0', '_l1' … as far as the weights go. */

@@ -53,10 +53,12 @@ export function recurrentPart(layer: TwinSource): RecurrentPart | { readonly ref
   const { norm } = layer;
   const isSplit = weightOf(layer, 'W_i') !== undefined || weightOf(layer, 'W_z') !== undefined;
   const isCudnn = norm['layout'] === 'cudnn';
-  if (!isSplit) {
-    const absent = missing(layer, 'kernel', 'recurrent_kernel');
-    if (absent !== undefined) return absent;
-  }
+  const gates = kind === 'lstm' ? ['i', 'f', 'c', 'o'] : ['z', 'r', 'h'];
+  const needed = isSplit
+    ? gates.flatMap((gate) => [`W_${gate}`, `U_${gate}`, `b_${gate}`])
+    : ['kernel', 'recurrent_kernel'];
+  const absent = missing(layer, ...needed);
+  if (absent !== undefined) return absent;
   const isBuiltIn = hasModule(kind, norm);
   for (const name of ['activation', 'recurrentActivation']) {
     const record = normRecord(norm, name);
@@ -64,7 +66,6 @@ export function recurrentPart(layer: TwinSource): RecurrentPart | { readonly ref
       return { refused: `${name} '${String(record['name'] ?? record['function'])}' is not a built-in function` };
     }
   }
-  const gates = kind === 'lstm' ? ['i', 'f', 'c', 'o'] : ['z', 'r', 'h'];
   const all = (letter: string, axis: number): Expr =>
     joined(
       gates.map((gate) => source(`${letter}_${gate}`)),
@@ -75,6 +76,10 @@ export function recurrentPart(layer: TwinSource): RecurrentPart | { readonly ref
   const [inputSize = 0, rows = 0] = exprShape(layer, kernel);
   const count = kind === 'rnn' ? 1 : gates.length;
   const units = rows / count;
+  const [recurrentUnits, recurrentRows] = exprShape(layer, recurrent);
+  if (!Number.isInteger(units) || recurrentUnits !== units || recurrentRows !== rows) {
+    return { refused: 'kernel and recurrent_kernel do not fit each other' };
+  }
   // Custom modules keep Keras' order of gates.
   const order = kind === 'gru' && isBuiltIn ? GRU_ORDER : Array.from({ length: count }, (_, index) => index);
   const arrange = (of: Expr) => reorderedBlocks(of, 0, units, order);

@@ -1,3 +1,4 @@
+import { LIMITS } from '../ir/limits.ts';
 import {
   attributeOf,
   normNumber,
@@ -48,7 +49,7 @@ export const rmsNorm: Family = {
     if (dialect === 'onnx') {
       const axis = numberOf(attrs, 'axis', -1);
       return {
-        axes: axis < 0 ? lastAxes(-axis) : null,
+        axes: axis < 0 && axis >= -LIMITS.tensorRank ? lastAxes(-axis) : null,
         epsilon: numberOf(attrs, 'epsilon', 1e-5),
         scale: true,
       };

@@ -575,6 +575,82 @@ test('MultiheadAttention stacks the three projections, head by head', () => {
   });
 });
 
+describe('arrays that do not fit are refused, not guessed at', () => {
+  const toKeras = (type: string, attrs: Readonly<Record<string, unknown>>, grids: Arrays): Twin =>
+    familyOfType('torch', type)?.toKeras?.(layerOf(type, attrs, grids, { dialect: 'torch' })) ?? { refused: 'none' };
+
+  test.each([
+    ['GRU', { weight_ih_l0: matrix(4, 1), weight_hh_l0: matrix(4, 1) }, /do not fit/],
+    ['LSTM', { weight_ih_l0: matrix(4, 1) }, /weight_hh_l0/],
+    ['LSTM', { weight_ih_l0: matrix(4, 1), weight_hh_l0: matrix(4, 1), bias_ih_l0: vector(1, 2, 3, 4) }, /bias_hh_l0/],
+    ['RNN', {}, /no weight_ih/],
+    ['MultiheadAttention', { in_proj_weight: matrix(5, 2), 'out_proj.weight': matrix(2, 2) }, /do not fit/],
+  ] as readonly (readonly [string, Arrays, RegExp])[])('%s', (type, arrays, reason) => {
+    expect(toKeras(type, { num_heads: 1 }, arrays).refused).toMatch(reason);
+  });
+
+  test('Keras layers with arrays missing', () => {
+    expect(twinOf(layerOf('LSTM', { units: 1 }, { W_i: matrix(1, 1) }, { version: '1.2.2' })).refused).toMatch(/U_i/);
+    expect(
+      twinOf(layerOf('LSTM', { units: 1 }, { kernel: matrix(1, 4), recurrent_kernel: matrix(2, 4) })).refused,
+    ).toMatch(/do not fit/);
+    expect(twinOf(layerOf('BatchNormalization', {}, {})).refused).toMatch(/moving_mean/);
+  });
+});
+
+describe('multiply-accumulates', () => {
+  const macs = (type: string, attrs: Readonly<Record<string, unknown>>, inputs: readonly Shape[]) => {
+    const family = familyOfType('keras', type);
+    const { norm } = layerOf(type, attrs, {});
+    return family?.macs?.(norm, inputs, family.outputs(norm, inputs, new Map()) ?? []);
+  };
+
+  test.each([
+    // 5 steps · 4 gates · 3 units · (2 inputs + 3 units)
+    ['LSTM', { units: 3 }, [[null, 5, 2]], 300],
+    ['GRU', { units: 3 }, [[null, 5, 2]], 225],
+    ['SimpleRNN', { units: 3 }, [[null, null, 2]], null],
+    // 4 steps · 8 · 8 places · 3 · 3 kernel · 4 · 6 gate channels · (2 + 6) channels
+    ['ConvLSTM2D', { filters: 6, kernel_size: [3, 3], padding: 'same' }, [[null, 4, 8, 8, 2]], 442368],
+    ['BatchNormalization', {}, [[null, 4, 4, 3]], 48],
+    ['Activation', { activation: 'relu' }, [[null, 4]], 0],
+    // three projections 7·6·6 (5 for the query), scores and use 2·5·7·6, output 5·6·6
+    [
+      'MultiHeadAttention',
+      { num_heads: 2, key_dim: 3 },
+      [
+        [null, 5, 6],
+        [null, 7, 6],
+      ],
+      1284,
+    ],
+    [
+      'Attention',
+      {},
+      [
+        [null, 5, 6],
+        [null, 7, 6],
+      ],
+      420,
+    ],
+    // (3, 4) · (4, 5): 3 · 5 · 4
+    [
+      'Dot',
+      { axes: [2, 1] },
+      [
+        [null, 3, 4],
+        [null, 4, 5],
+      ],
+      60,
+    ],
+  ] as readonly (readonly [string, Readonly<Record<string, unknown>>, readonly Shape[], number | null])[])(
+    '%s %o',
+    (type, attrs, inputs, expected) => {
+      expect(macs(type, attrs, inputs)).toBe(expected);
+    },
+  );
+});
+
 test('Keras 1 Merge is told apart by its mode', () => {
   const kindOf = (mode: string) => familyOfType('keras', 'Merge', new Map([['mode', mode]]))?.kind;
   expect(['sum', 'mul', 'concat', 'ave', 'max', 'dot', 'cos'].map(kindOf)).toEqual([
