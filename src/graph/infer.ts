@@ -87,7 +87,8 @@ function bind(model: Model): Binding {
     const own = model.graphs.has(layer.path) ? boundModel(binding, layer) : bindLayer({ ...layer, children });
     const parent = layer.parent === null ? undefined : layers.get(layer.parent);
     const wrapped = parent !== undefined && !model.graphs.has(parent.path) && !HOLDS_CELLS.has(parent.kind);
-    const made = wrapped ? overheard(binding, own) : own;
+    const both = layer.kind === 'bidirectional' ? bothWays(own) : own;
+    const made = wrapped ? overheard(binding, both) : both;
     bound.set(layer.path, made);
     if (layer.parent === null) continue;
     const siblings = below.get(layer.parent);
@@ -108,6 +109,17 @@ function overheard(binding: Binding, layer: BoundLayer): BoundLayer {
       const outputs = layer.outputs(inputs, call);
       if (outputs !== null && !binding.inner.has(layer.path)) binding.inner.set(layer.path, outputs);
       return outputs;
+    },
+  };
+}
+
+/** A Bidirectional tells its outputs from one direction; the other one gets the same input. */
+function bothWays(layer: BoundLayer): BoundLayer {
+  return {
+    ...layer,
+    outputs(inputs, call) {
+      for (const child of layer.children) child.outputs(inputs.slice(0, 1), EMPTY_OBJECT);
+      return layer.outputs(inputs, call);
     },
   };
 }
@@ -340,11 +352,6 @@ function askWrapperOf(binding: Binding, first: ReadonlyMap<string, FirstCall>, p
   const found = layer === undefined ? undefined : first.get(layer.path);
   if (layer === undefined || found === undefined || binding.model.graphs.has(layer.path)) return;
   outputsOfCall(binding, found.call, found.values);
-  // A Bidirectional tells its outputs from one direction; both get its input.
-  if (layer.kind !== 'bidirectional' || binding.inner.has(path)) return;
-  const [id] = found.call.inputs;
-  const input = typeof id === 'number' ? found.values[id] : undefined;
-  if (input != null) binding.bound.get(path)?.outputs([input], EMPTY_OBJECT);
 }
 
 /** Input shapes of a layer's first call; null for a layer that no graph calls, or where one shape is not known. */

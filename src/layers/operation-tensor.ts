@@ -118,7 +118,7 @@ export function onIndex(op: string, input: Shape, args: Arguments): readonly Sha
       return pieces(input, args);
     case 'unstack':
     case 'unpack': {
-      const axis = axisOf(args.literal(['axis'], 2), input.length, 0);
+      const axis = axisOf(args.literal(['axis'], 2), input.length);
       const count = axis === null ? null : input[axis];
       if (axis === null || typeof count !== 'number' || count > 100_000) return null;
       const part = input.filter((_, index) => index !== axis);
@@ -134,7 +134,7 @@ export function onIndex(op: string, input: Shape, args: Arguments): readonly Sha
     }
     case 'onehot': {
       const classes = args.literal(['num_classes', 'depth'], 1);
-      const axis = axisOf(args.literal(['axis'], 2), input.length + 1, -1);
+      const axis = axisOf(args.literal(['axis'], 2) ?? -1, input.length + 1);
       if (typeof classes !== 'number' || axis === null) return null;
       return [[...input.slice(0, axis), classes, ...input.slice(axis)]];
     }
@@ -169,8 +169,8 @@ export function onIndex(op: string, input: Shape, args: Arguments): readonly Sha
   }
 }
 
-function axisOf(value: Json | undefined, rank: number, otherwise: number): number | null {
-  return wrapAxis(typeof value === 'number' ? value : otherwise, rank);
+function axisOf(value: Json | undefined, rank: number): number | null {
+  return typeof value === 'number' ? wrapAxis(value, rank) : null;
 }
 
 type Item =
@@ -248,7 +248,7 @@ function sliceLength(size: Dim, item: Extract<Item, { form: 'slice' }>): Dim {
 
 function pieces(input: Shape, args: Arguments): readonly Shape[] | null {
   const told = args.literal(['indices_or_sections', 'num_or_size_splits', 'num_split'], 1);
-  const axis = axisOf(args.literal(['axis'], 2), input.length, 0);
+  const axis = axisOf(args.literal(['axis'], 2), input.length);
   if (axis === null) return null;
   const size = input[axis] ?? null;
   const part = (length: Dim): Shape => input.map((own, index) => (index === axis ? length : own));
@@ -273,7 +273,7 @@ function taken(input: Shape, args: Arguments): readonly Shape[] | null {
   const told = args.literal(['indices'], 1);
   const indices: Shape | null = second ?? (typeof told === 'number' ? [] : isList(told) ? [told.length] : null);
   const where = args.literal(['axis'], 2);
-  const axis = axisOf(where, input.length, 0);
+  const axis = axisOf(where, input.length);
   if (indices === null || axis === null) return null;
   return [[...input.slice(0, axis), ...indices, ...input.slice(axis + 1)]];
 }

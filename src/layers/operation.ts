@@ -118,7 +118,7 @@ function isConstant(argument: Argument): argument is { readonly constant: Json }
 
 /**
  * Output shapes of an operation (operationWord) over its arguments; null: unknown operation, or arguments that do not
- * settle it. Keras 3's batch axis is an ordinary axis here.
+ * settle it (an axis that is not stated is not guessed). Keras 3's batch axis is an ordinary axis here.
  */
 export function operationOutputs(
   op: string,
@@ -152,8 +152,10 @@ function onAll(args: Arguments, call: JsonObject): readonly Shape[] | null {
 function reduced(op: string, input: Shape, args: Arguments): readonly Shape[] | null {
   const told = args.literal(['axis', 'axes', 'reduction_indices', 'dim'], 1);
   const keep = args.literal(['keepdims', 'keep_dims'], 2) === true;
-  const axes = told === undefined || told === null ? [...input.keys()] : numbersOf(told);
-  if (axes === null || ((op === 'argmax' || op === 'argmin') && (told === undefined || told === null))) return null;
+  // Without a word about axes a guess could be wrong; None means all of them, but for TensorFlow's argmax.
+  if (told === undefined || (told === null && op.startsWith('arg'))) return null;
+  const axes = told === null ? [...input.keys()] : numbersOf(told);
+  if (axes === null) return null;
   const gone = new Set<number>();
   for (const axis of axes) {
     const place = wrapAxis(axis, input.length);
@@ -180,7 +182,8 @@ function onAxes(op: string, input: Shape, args: Arguments): readonly Shape[] | n
     case 'transpose':
     case 'permute': {
       const told = literal();
-      const axes = told === undefined || told === null ? [...input.keys()].reverse() : numbersOf(told);
+      if (told === undefined) return null;
+      const axes = told === null ? [...input.keys()].reverse() : numbersOf(told);
       return axes?.length === input.length ? [axes.map((axis) => input[axis] ?? null)] : null;
     }
     case 'swapaxes': {
@@ -209,7 +212,8 @@ function onAxes(op: string, input: Shape, args: Arguments): readonly Shape[] | n
     }
     case 'squeeze': {
       const told = literal() ?? args.literal(['squeeze_dims'], 1);
-      const axes = told === undefined || told === null ? null : numbersOf(told);
+      if (told === undefined) return null;
+      const axes = told === null ? null : numbersOf(told);
       if (axes === null)
         return input.some((size) => typeof size !== 'number') ? null : [input.filter((size) => size !== 1)];
       const places = new Set(axes.map((axis) => wrapAxis(axis, input.length)));
@@ -284,7 +288,7 @@ function joined(args: Arguments): readonly Shape[] | null {
   const [first] = args.shapes;
   if (first === undefined || first === null) return null;
   const told = args.literal(['axis'], args.all.length - 1);
-  const axis = typeof told === 'number' ? wrapAxis(told, first.length) : first.length - 1;
+  const axis = typeof told === 'number' ? wrapAxis(told, first.length) : null;
   if (axis === null) return null;
   let along: Dim = 0;
   const sizes: Dim[] = [...first];
@@ -302,7 +306,7 @@ function stacked(args: Arguments): readonly Shape[] | null {
   if (first === undefined || first === null) return null;
   if (args.shapes.some((shape) => shape === null || shape.length !== first.length)) return null;
   const told = args.literal(['axis'], args.all.length - 1);
-  const axis = wrapAxis(typeof told === 'number' ? told : 0, first.length + 1);
+  const axis = typeof told === 'number' ? wrapAxis(told, first.length + 1) : null;
   return axis === null ? null : [[...first.slice(0, axis), args.shapes.length, ...first.slice(axis)]];
 }
 
