@@ -174,7 +174,7 @@ async function findEnd(source: ByteSource, tail: Uint8Array, tailStart: number, 
     offset: view.getUint32(at + 16, true),
   };
   const located = at >= LOCATOR_BYTES && view.getUint32(at - LOCATOR_BYTES, true) === LOCATOR_SIGNATURE;
-  const record = located ? await readEnd64(source, view, at, tailStart) : null;
+  const record = located ? await readEnd64(source, view, at, tailStart, notice) : null;
   if ((disk !== 0 || directoryDisk !== 0) && !(located && disk === 0xffff && directoryDisk === 0xffff)) {
     throw broken(source, tailStart + at, `a zip of several parts (part ${disk})`, 'UNSUPPORTED');
   }
@@ -195,15 +195,22 @@ async function findEnd(source: ByteSource, tail: Uint8Array, tailStart: number, 
   const end: End = record ?? { ...small, position: tailStart + at };
   for (const other of others) {
     const reaches = other + END_BYTES + view.getUint16(other + 20, true) === tail.byteLength;
-    // Inside a member's data a record is only data (a zip in a zip).
-    if (reaches || tailStart + other >= end.position - end.size) {
+    // Inside a member's data a record is only data (a zip in a zip), unless it closes an archive that starts at byte 0.
+    const closes = view.getUint32(other + 12, true) + view.getUint32(other + 16, true) === tailStart + other;
+    if (reaches || closes || tailStart + other >= end.position - end.size) {
       notice('ambiguous-end', '', `a second zip end record stands at byte ${tailStart + other}`);
     }
   }
   return end;
 }
 
-async function readEnd64(source: ByteSource, tailView: DataView, at: number, tailStart: number): Promise<End> {
+async function readEnd64(
+  source: ByteSource,
+  tailView: DataView,
+  at: number,
+  tailStart: number,
+  notice: Noticing,
+): Promise<End> {
   const locatorAt = tailStart + at - LOCATOR_BYTES;
   const offset = wide(source, tailView, at - LOCATOR_BYTES + 8, 'zip64 end record offset');
   const disks = tailView.getUint32(at - 4, true);
@@ -215,6 +222,9 @@ async function readEnd64(source: ByteSource, tailView: DataView, at: number, tai
     if (position < 0 || position + 56 > locatorAt) continue;
     const view = viewOf(await source.read(position, position + 56));
     if (view.getUint32(0, true) !== END64_SIGNATURE) continue;
+    if (position !== offset) {
+      notice('prefix-bytes', '', `the zip64 end record stands at byte ${position}, its locator says ${offset}`);
+    }
     const recordSize = wide(source, view, 4, 'zip64 end record size');
     if (position + 12 + recordSize !== locatorAt) {
       throw broken(source, position, 'the zip64 end record does not reach its locator');
@@ -393,8 +403,6 @@ function settleRanges(
   const sorted = entries.toSorted((a, b) => a.localOffset - b.localOffset);
   const least = (entry: DirectoryEntry): number =>
     entry.localOffset + LOCAL_BYTES + entry.rawName.byteLength + entry.compressedSize;
-  const first = sorted[0]?.localOffset ?? where.start;
-  if (first > where.prefix) notice('prefix-bytes', '', `${first - where.prefix} bytes stand before the first member`);
   for (const [index, entry] of sorted.entries()) {
     entry.limit = sorted[index + 1]?.localOffset ?? where.start;
     const needed = least(entry);
@@ -408,6 +416,8 @@ function settleRanges(
       notice('gap-bytes', entry.name, `${entry.limit - needed} bytes after the member belong to no member`);
     }
   }
+  const first = sorted[0]?.localOffset ?? where.start;
+  if (first > where.prefix) notice('prefix-bytes', '', `${first - where.prefix} bytes stand before the first member`);
 }
 
 /** Names have to be unique, also to a file system that ignores case, composition and stray dots. */
