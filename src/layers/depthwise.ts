@@ -48,7 +48,7 @@ export const depthwiseConv: Family = {
     return kernel === null || elements === null ? null : elements * product(kernel);
   },
   toTorch(layer: TwinSource): Twin {
-    const refusal = missing(layer, 'kernel');
+    const refusal = theanoRefusal(layer) ?? missing(layer, 'kernel');
     if (refusal !== undefined) return refusal;
     const { norm } = layer;
     const rank = normNumber(norm, 'rank') ?? 2;
@@ -104,7 +104,7 @@ export const separableConv: Family = {
     return (elements / filters) * middle * product(kernel) + elements * middle;
   },
   toTorch(layer: TwinSource): Twin {
-    const refusal = missing(layer, 'depthwise_kernel', 'pointwise_kernel');
+    const refusal = theanoRefusal(layer) ?? missing(layer, 'depthwise_kernel', 'pointwise_kernel');
     if (refusal !== undefined) return refusal;
     const { norm } = layer;
     const rank = normNumber(norm, 'rank') ?? 2;
@@ -153,9 +153,17 @@ function depthwiseNorm(attrs: JsonObject, rank: number, version: string, backend
     filters: null,
     multiplier: numberOf(attrs, 'depth_multiplier', 1),
     kernelLayout: theano ? `mult in ${words}` : `${words} in mult`,
-    // Neither Keras 1 nor 2 could run these layers on Theano with other than TensorFlow's orientation.
-    flip: false,
+    // Keras 1 ran these layers on TensorFlow only.
+    flip: norm['flip'] === true,
   };
+}
+
+/** Keras never turned these kernels round when it loaded a file of Theano's, so which way they lie is not settled. */
+function theanoRefusal(layer: TwinSource): { readonly refused: string } | undefined {
+  const wide = (normNumbers(layer.norm, 'kernelSize') ?? []).some((size) => size > 1);
+  return layer.norm['flip'] === true && wide
+    ? { refused: 'how Theano oriented a depthwise kernel is not settled by the file' }
+    : undefined;
 }
 
 function produced(norm: NormAttrs, channels: number | null): number | null {

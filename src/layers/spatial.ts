@@ -12,7 +12,7 @@ import {
   stringOf,
 } from './attribute.ts';
 import type { Family, Twin, TwinSource } from './family.ts';
-import { customModule, twin, twinModule } from './twin.ts';
+import { assumed, customModule, twin, twinModule } from './twin.ts';
 import { dataFormatOf, kerasDataFormat, mapSpatial, type Pad, pairsOf } from './window.ts';
 
 function rankOf(type: string): number {
@@ -255,7 +255,7 @@ export const upsample: Family = {
       case 'bilinear':
         return twin([twinModule('Upsample', { scale_factor: factors, mode: 'bilinear', align_corners: false })]);
       case 'bicubic':
-        return twin([customModule('Resize', { scale_factor: factors, mode, antialias: true })]);
+        return twin([customModule('Resize', { scale_factor: factors, mode, antialias: true })], [], [bicubicOf(layer)]);
       default:
         return { refused: `interpolation '${mode}' has no counterpart in PyTorch` };
     }
@@ -314,12 +314,17 @@ export const resize: Family = {
         if (!antialias && !grows(layer, size)) {
           return { refused: 'bicubic shrinking without antialias has no counterpart in PyTorch' };
         }
-        return twin([customModule('Resize', { size, mode, antialias: true })]);
+        return twin([customModule('Resize', { size, mode, antialias: true })], [], [bicubicOf(layer)]);
       default:
         return { refused: `interpolation '${mode}' has no counterpart in PyTorch` };
     }
   },
 };
+
+/** The backends interpolate differently, and a config does not say which one trained the model. */
+function bicubicOf(layer: TwinSource): ReturnType<typeof assumed> {
+  return assumed(layer, 'bicubic interpolation', 'tensorflow');
+}
 
 function grows(layer: TwinSource, size: readonly number[]): boolean {
   const input = layer.inputs?.[0];
