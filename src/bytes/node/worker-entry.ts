@@ -57,6 +57,8 @@ export function serveWorker(make: (input: WorkerInput, alive: () => void) => Wor
  */
 export function preferFastCompile(fast: boolean): void {
   setFlagsFromString(fast ? '--liftoff-only' : '--no-liftoff-only');
+  // Of a large module most functions are never called.
+  setFlagsFromString(fast ? '--wasm-lazy-compilation' : '--no-wasm-lazy-compilation');
 }
 
 function inputOf(access: WorkerStart['access']): WorkerInput {
