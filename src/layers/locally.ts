@@ -74,10 +74,23 @@ export const locallyConnected: Family = {
           bias,
         }),
       ],
-      bias ? [weight, twinTensor(layer, 'bias', reshaped(source('bias'), [places, filters]))] : [weight],
+      bias ? [weight, twinTensor(layer, 'bias', placedBias(norm, places, filters))] : [weight],
     );
   },
 };
+
+/**
+ * Keras adds a channels_first bias by rereading its (places, filters) elements as (filters, places), not by turning it;
+ * what it computes is kept.
+ */
+function placedBias(norm: NormAttrs, places: number, filters: number): Expr {
+  if (dataFormatOf(norm) === 'channels_last') return reshaped(source('bias'), [places, filters]);
+  return {
+    op: 'permute',
+    of: reshaped(source('bias'), [filters, places]),
+    axes: permutationOf('out place', 'place out'),
+  };
+}
 
 /** Rows from (window, channels), Keras' order for channels_last data, to (channels, window). */
 function unfolded(

@@ -305,6 +305,12 @@ describe('locally connected', () => {
     const twin = accepted(made.toTorch?.(source('LocallyConnected1D', attrs, weights, [input]), refuse));
     const from = twin.tensors[0]?.from;
     expect(from && indices(from, [2, 4, 1])).toEqual([0, 2, 1, 3, 4, 6, 5, 7]);
+    // Keras rereads a channels_first bias of (2 places, 3 filters) as (3, 2): filter f at place p is element 2f + p.
+    const first = norm('LocallyConnected1D', { filters: 3, kernel_size: [2], data_format: 'channels_first' }, '2.15.0');
+    const wide = [weight('kernel', [2, 4, 3]), weight('bias', [2, 3])];
+    const turned = accepted(made.toTorch?.(source('LocallyConnected1D', first, wide, [[null, 2, 3]]), refuse));
+    const bias = turned.tensors[1]?.from;
+    expect(bias && indices(bias, [2, 3])).toEqual([0, 2, 4, 1, 3, 5]);
     const other = norm('LocallyConnected1D', { filters: 1, kernel_size: [2], implementation: 2 }, '2.15.0');
     expect(made.toTorch?.(source('LocallyConnected1D', other, weights, [input]), refuse).refused).toBeDefined();
   });
