@@ -44,6 +44,14 @@ export function refuse(layer: Layer | null, call: Call, reason: string, file: st
   });
 }
 
+/** What a statement gives, without its name. */
+export interface Result {
+  readonly shape: Shape | null;
+  readonly axes: Axes;
+  readonly features?: FeatureOrder | null;
+  readonly mask?: string;
+}
+
 /** Everything an emitter may ask for and do; one per call. */
 export interface Emit {
   readonly model: Model;
@@ -59,8 +67,8 @@ export interface Emit {
   readonly outputShapes: readonly (Shape | null)[];
   /** How often the layer is called in the whole model. */
   readonly calls: number;
-  /** `self.conv1`, registered on first use with the layer's twin. */
-  module(comment?: string): string;
+  /** `self.conv1`, registered on first use with the layer's twin; `args` replace its module's own. */
+  module(comment?: string, args?: NormAttrs): string;
   /** Registers a further attribute (`self.conv1_pool`) built by the Python expression `build`, once per layer and suffix. */
   attribute(suffix: string, build: string): string;
   /** Uses a class or function of codegen's library; returns its name. */
@@ -89,6 +97,8 @@ export interface Emit {
   gives(order: FeatureOrder): void;
   /** Emits the call of another layer (a wrapper's child) on a value. */
   inner(child: Layer, inputs: readonly Ref[], self: string): Emitted;
+  /** The layer's inner layers (a wrapper's). */
+  readonly children: readonly Layer[];
   note(code: DiagnosticCode, args: Diagnostic['args']): void;
   refuse(reason: string): never;
 }

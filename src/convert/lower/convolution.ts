@@ -111,6 +111,8 @@ export function emitPool(emit: Emit): Emitted {
 
 /** Global pools: mean or maximum over the spatial axes. */
 export function emitGlobalPool(emit: Emit): Emitted {
+  const masked = emit.inputs[0]?.mask;
+  if (masked !== undefined && emit.layer.kind === 'global_avg_pool') return [emitMaskedMean(emit, masked)];
   const input = emit.plain(emit.inputs[0] as Ref);
   const channel = channelOf(emit, input);
   const dims = input.axes.flatMap((axis, dim) => (axis !== 0 && axis !== channel ? [dim] : []));
@@ -120,6 +122,18 @@ export function emitGlobalPool(emit: Emit): Emitted {
   const axes = keep ? input.axes : [0, 1];
   const expr = `${input.name}.${name}(dim=${literal(dims)}${keep ? ', keepdim=True' : ''})`;
   return [emit.line(expr, { shape, axes })];
+}
+
+/** GlobalAveragePooling1D with a mask divides by the number of valid steps. */
+function emitMaskedMean(emit: Emit, mask: string): Ref {
+  const input = emit.keras(emit.inputs[0] as Ref);
+  if (input.axes.length !== 3 || emit.norm['keepdims'] === true) return emit.refuse('a mask reaches it');
+  const weights = emit.line(`${mask}[..., None].to(${input.name}.dtype)`, { ...input, shape: null });
+  return emit.line(
+    `(${input.name} * ${weights.name}).sum(dim=1) / ${weights.name}.sum(dim=1)`,
+    { shape: emit.outputShapes[0] ?? null, axes: [0, 1] },
+    'Only the steps that the mask leaves are averaged.',
+  );
 }
 
 /** AdaptiveAveragePooling, AdaptiveMaxPooling. */

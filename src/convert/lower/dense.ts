@@ -16,7 +16,11 @@ export function emitDense(emit: Emit): Emitted {
   const input = lastAxisLast(emit, takesOrder ? given : emit.plain(given));
   const comment = takesOrder ? 'Its weight is stored for features flattened channels first.' : undefined;
   const shape = emit.outputShapes[0] ?? null;
-  const output = emit.line(`${emit.module(comment)}(${input.name})`, { shape, axes: input.axes });
+  const output = emit.line(`${emit.module(comment)}(${input.name})`, {
+    shape,
+    axes: input.axes,
+    ...(given.mask === undefined ? {} : { mask: given.mask }),
+  });
   return [activate(emit, output, emit.norm['activation'])];
 }
 
@@ -37,5 +41,8 @@ export function emitEmbedding(emit: Emit): Emitted {
   const input = emit.keras(emit.inputs[0] as Ref);
   const shape = emit.outputShapes[0] ?? null;
   const rank = shape?.length ?? input.axes.length + 1;
-  return [emit.line(`${emit.module()}(${input.name}.long())`, { shape, axes: plainAxes(rank) })];
+  const output = emit.line(`${emit.module()}(${input.name}.long())`, { shape, axes: plainAxes(rank) });
+  if (emit.norm['maskZero'] !== true) return [output];
+  const mask = emit.line(`${input.name} != 0`, { shape: input.shape, axes: input.axes }, 'Keras masks the index 0.');
+  return [{ ...output, mask: mask.name }];
 }

@@ -2,10 +2,19 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { EMPTY_OBJECT } from '../../ir/json.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
-import type { Twin, TwinSource } from '../../layers/family.ts';
-import { twinOf } from '../../layers/registry.ts';
+import type { BoundLayer, Twin, TwinSource } from '../../layers/family.ts';
+import { bindLayer, twinOf } from '../../layers/registry.ts';
 import { attributeOf, classNameOf, identifierOf, NameSet } from '../names.ts';
-import { channelAxes, type Emit, type Emitted, literal, plainAxes, sameAxes, sameOrder } from './context.ts';
+import {
+  channelAxes,
+  type Emit,
+  type Emitted,
+  literal,
+  plainAxes,
+  type Result,
+  sameAxes,
+  sameOrder,
+} from './context.ts';
 import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
 import { emitterOf, layoutWish } from './registry.ts';
 
@@ -334,7 +343,7 @@ function emitLines(
   work: Work,
   draft: Draft,
   expr: string,
-  results: readonly { shape: Shape | null; axes: Axes; features?: FeatureOrder | null }[],
+  results: readonly Result[],
   hint: string,
   comment?: string,
 ): readonly Ref[] {
@@ -343,6 +352,7 @@ function emitLines(
     shape: result.shape,
     axes: result.axes,
     features: result.features ?? null,
+    ...(result.mask === undefined ? {} : { mask: result.mask }),
   }));
   draft.statements.push({ targets: refs.map((ref) => ref.name), expr, ...(comment === undefined ? {} : { comment }) });
   return refs;
@@ -387,7 +397,7 @@ function plain(work: Work, draft: Draft, ref: Ref): Ref {
     work,
     draft,
     expr,
-    [{ shape: ref.shape, axes: ref.axes }],
+    [{ ...ref, features: null }],
     draft.hints.get(ref.name) ?? 'x',
     'Back to the order in which Keras flattens (channels last).',
   );
@@ -431,6 +441,9 @@ function emitCall(
       ...(given === null ? {} : { next: `leave it out with --skip ${layer.path} where that makes sense` }),
     });
   };
+  if (call.attrs.get('training') === true) return refuse('it is called with training=True');
+  const mask = call.attrs.get('mask');
+  if (mask !== undefined && mask !== null) return refuse('it is called with a mask');
   const emitter = emitterOf(layer.kind);
   if (emitter === undefined)
     return refuse(`no PyTorch counterpart is known for ${layer.type === '' ? 'it' : layer.type}`);
@@ -464,14 +477,23 @@ function emitCall(
     inputs,
     outputShapes: shapes,
     calls: work.callCounts.get(layer.path) ?? 1,
-    module(comment) {
+    module(comment, args) {
       if (self !== null) return self;
       const made = twin();
       if (made === null) return refuse('it has no PyTorch module');
+      const used =
+        args === undefined
+          ? made
+          : {
+              ...made,
+              modules: made.modules.map((module) =>
+                module.name === '' ? { ...module, args: { ...module.args, ...args } } : module,
+              ),
+            };
       return register(layer.path, hint, (name) => ({
         name,
         layer: layer.path,
-        twin: made,
+        twin: used,
         ...(comment === undefined ? {} : { comment }),
       }));
     },
@@ -506,24 +528,33 @@ function emitCall(
       work.outputOrder.set(layer.path, order);
     },
     inner(child, childInputs, childSelf) {
-      const shape = childInputs.map((ref) => ref.shape);
-      if (child.kind === 'model') return callModel(work, draft, child, childInputs, [null], layer);
-      const childCall: Call = {
-        layer: child.path,
-        op: '',
-        attrs: EMPTY_OBJECT,
-        inputs: childInputs.map((_, at) => at),
-        outputs: [0],
-      };
-      void shape;
-      return emitCall(work, draft, child, childCall, childInputs, [null], childSelf);
+      const childShapes = childInputs.map((ref) => ref.shape);
+      if (child.kind === 'model') {
+        const graph = work.model.graphs.get(child.path);
+        const known = graph?.outputs.map((id) => graph.values[id]?.shape ?? null) ?? [null];
+        return callModel(work, draft, child, childInputs, known, layer);
+      }
+      const outputs = childShapes.every((shape) => shape !== null)
+        ? outputsOf(child, childShapes as readonly Shape[], work)
+        : [null];
+      const ids = childInputs.map((_, at) => at);
+      const childCall: Call = { layer: child.path, op: '', attrs: EMPTY_OBJECT, inputs: ids, outputs: [ids.length] };
+      return emitCall(work, draft, child, childCall, childInputs, outputs, childSelf);
     },
+    children: work.children.get(layer.path) ?? [],
     note(code, args) {
       work.diagnostics.push(note(code, { layer: layer.path }, args));
     },
     refuse,
   };
   return emitter(emit);
+}
+
+/** Output shapes of a layer outside a graph: a wrapper's child. */
+function outputsOf(layer: Layer, inputs: readonly Shape[], work: Work): readonly (Shape | null)[] {
+  const bind = (one: Layer): BoundLayer =>
+    bindLayer({ ...one, children: (work.children.get(one.path) ?? []).map(bind) });
+  return bind(layer).outputs(inputs, EMPTY_OBJECT) ?? [null];
 }
 
 const TOKEN = /\u27e6\d+\u27e7/g;

@@ -1,5 +1,5 @@
 import type { Diagnostic } from '../../ir/diagnostic.ts';
-import type { NormAttrs, Shape } from '../../ir/model.ts';
+import type { Shape } from '../../ir/model.ts';
 import type { Twin } from '../../layers/family.ts';
 
 /**
@@ -84,6 +84,6 @@ export interface Ref {
   readonly axes: Axes;
   /** Order of the last Keras axis' features; null: Keras' own. */
   readonly features: FeatureOrder | null;
+  /** Name of the boolean (N, T) mask that Keras hands on with the value; absent: none. */
+  readonly mask?: string;
 }
-
-export const NO_ATTRS: NormAttrs = {};

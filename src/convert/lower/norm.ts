@@ -27,12 +27,17 @@ export function emitBatchNorm(emit: Emit): Emitted {
 export function emitTrailingNorm(emit: Emit): Emitted {
   const given = emit.inputs[0] as Ref;
   const rank = given.axes.length;
-  const told = normNumbers(emit.norm, 'axis') ?? [-1];
+  const told = normNumbers(emit.norm, 'axes') ?? [-1];
   const axes = told.map((axis) => (axis < 0 ? axis + rank : axis)).sort((a, b) => a - b);
   const shape = emit.outputShapes[0] ?? given.shape;
   if (rank === 2 && given.features !== null && emit.calls === 1) {
     emit.gives(given.features);
     return [emit.line(`${emit.module()}(${given.name})`, { ...given, shape })];
+  }
+  // A class of our own that normalises other axes counts them in Keras' order.
+  if (emit.twin?.modules[0]?.custom === true) {
+    const input = emit.keras(given);
+    return [emit.line(`${emit.module()}(${input.name})`, { ...input, shape })];
   }
   const wanted = [...plainAxes(rank).filter((axis) => !axes.includes(axis)), ...axes];
   const plain = emit.plain(given);

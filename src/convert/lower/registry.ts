@@ -3,21 +3,32 @@ import type { Layer } from '../../ir/model.ts';
 import { normNumber, normNumbers } from '../../layers/attribute.ts';
 import { dataFormatOf } from '../../layers/window.ts';
 import { emitActivation } from './activation.ts';
+import { emitDotAttention, emitMultiHead } from './attention.ts';
 import type { Emitter } from './context.ts';
 import { emitAdaptivePool, emitConvolution, emitGlobalPool, emitPool } from './convolution.ts';
 import { emitDense, emitEinsumDense, emitEmbedding } from './dense.ts';
 import { emitConcatenate, emitDot, emitElementwise } from './merge.ts';
 import { emitBatchNorm, emitGroupNorm, emitTrailingNorm } from './norm.ts';
+import { emitOperation } from './operation.ts';
+import { emitBidirectional, emitConvLstm, emitRecurrent, emitRnnContainer } from './recurrent.ts';
+import { emitFlatten, emitPassing, emitPermute, emitRepeat, emitReshape, emitZeroPad } from './shape.ts';
 import {
-  emitCrop,
-  emitFlatten,
-  emitPassing,
-  emitPermute,
-  emitRepeat,
+  emitConvTranspose,
+  emitCropping,
+  emitDropout,
+  emitLayerScale,
+  emitLocal,
+  emitMasking,
+  emitNormalization,
+  emitOwn,
+  emitPrelu,
   emitRescaling,
-  emitReshape,
-  emitZeroPad,
-} from './shape.ts';
+  emitResize,
+  emitSpectralNorm,
+  emitTimeDistributed,
+  emitUnitNorm,
+  emitUpsample,
+} from './special.ts';
 
 /** How each kind is written, one line each. */
 const EMITTERS: ReadonlyMap<Kind, Emitter> = new Map<Kind, Emitter>([
@@ -52,12 +63,35 @@ const EMITTERS: ReadonlyMap<Kind, Emitter> = new Map<Kind, Emitter>([
   ['permute', emitPermute],
   ['repeat', emitRepeat],
   ['zero_pad', emitZeroPad],
-  ['crop', emitCrop],
+  ['crop', emitCropping],
   ['rescaling', emitRescaling],
-  ['dropout', emitPassing],
+  ['dropout', emitDropout],
   ['noise', emitPassing],
-  ['masking', emitPassing],
+  ['masking', emitMasking],
   ['identity', emitPassing],
+  ['additive_attention', emitDotAttention],
+  ['attention', emitMultiHead],
+  ['bidirectional', emitBidirectional],
+  ['conv_lstm', emitConvLstm],
+  ['conv_transpose', emitConvTranspose],
+  ['dot_attention', emitDotAttention],
+  ['grouped_attention', emitMultiHead],
+  ['gru', emitRecurrent],
+  ['layer_scale', emitLayerScale],
+  ['locally_connected', emitLocal],
+  ['lstm', emitRecurrent],
+  ['normalization', emitNormalization],
+  ['operation', emitOperation],
+  ['prelu', emitPrelu],
+  ['preprocessing', emitOwn],
+  ['random', emitPassing],
+  ['resize', emitResize],
+  ['rnn', emitRecurrent],
+  ['rnn_container', emitRnnContainer],
+  ['spectral_norm', emitSpectralNorm],
+  ['time_distributed', emitTimeDistributed],
+  ['unit_norm', emitUnitNorm],
+  ['upsample', emitUpsample],
 ]);
 
 export function emitterOf(kind: Kind): Emitter | undefined {

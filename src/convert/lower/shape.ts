@@ -1,7 +1,7 @@
 import type { Shape } from '../../ir/model.ts';
 import { normNumber, normNumbers } from '../../layers/attribute.ts';
 import { dataFormatOf, pairsOf } from '../../layers/window.ts';
-import { channelAxes, type Emit, type Emitted, literal, plainAxes, sameAxes } from './context.ts';
+import { channelAxes, type Emit, type Emitted, plainAxes } from './context.ts';
 import { channelsFirst, padArgument } from './convolution.ts';
 import type { FeatureOrder, Ref } from './lowered.ts';
 
@@ -106,15 +106,6 @@ export function emitZeroPad(emit: Emit): Emitted {
   return [emit.line(`F.pad(${input.name}, ${padArgument(pads)})`, { shape, axes: input.axes })];
 }
 
-export function emitCrop(emit: Emit): Emitted {
-  const input = channelsFirst(emit, emit.inputs[0] as Ref);
-  const pairs = pairsOf(emit.norm['cropping']) ?? pairsOf(emit.norm['pads']) ?? pairsOf(emit.norm['padding']);
-  if (pairs === null) return emit.refuse('its cropping is not known');
-  const ranges = pairs.map(([before, after]) => `${before === 0 ? '' : before}:${after === 0 ? '' : -after}`);
-  const expr = `${input.name}[:, :, ${ranges.join(', ')}]`;
-  return [emit.line(expr, { shape: emit.outputShapes[0] ?? null, axes: input.axes })];
-}
-
 /** Layers that do nothing at inference and keep their module for training (Dropout), or nothing at all. */
 export function emitPassing(emit: Emit): Emitted {
   const given = emit.inputs[0] as Ref;
@@ -122,36 +113,4 @@ export function emitPassing(emit: Emit): Emitted {
   const module = emit.twin?.modules[0];
   if (module === undefined || module.type === 'Identity') return [{ ...given, shape }];
   return [emit.line(`${emit.module()}(${given.name})`, { ...given, shape })];
-}
-
-/** Whether two values lie alike. */
-export function liesAlike(a: Ref, b: Ref): boolean {
-  return sameAxes(a.axes, b.axes);
-}
-
-/** x · scale + offset; a list holds one number per channel (the last Keras axis). */
-export function emitRescaling(emit: Emit): Emitted {
-  const given = emit.plain(emit.inputs[0] as Ref);
-  const { scale, offset } = emit.norm;
-  const isNumber = (value: unknown): value is number => typeof value === 'number';
-  if (isNumber(scale) && (isNumber(offset) || offset === undefined)) {
-    const tail = offset === 0 || offset === undefined ? '' : ` + ${literal(offset)}`;
-    return [emit.line(`${given.name} * ${literal(scale)}${tail}`.replace('+ -', '- '), given)];
-  }
-  const word = (value: unknown): string => {
-    if (isNumber(value)) return literal(value);
-    if (!Array.isArray(value) || !value.every(isNumber))
-      return emit.refuse('its scale or offset is not a list of numbers');
-    return `torch.tensor(${literal(value).replace(/^\(/, '[').replace(/,?\)$/, ']')})`;
-  };
-  const rank = given.axes.length;
-  const dim = given.axes.indexOf(rank - 1);
-  const view = literal([...plainAxes(rank)].map((at) => (at === dim ? -1 : 1)));
-  const buffer = (value: unknown, suffix: string): string => {
-    if (isNumber(value)) return literal(value);
-    const name = emit.attribute(suffix, `${emit.helper('Constant')}(${word(value)}.view${view})`);
-    return `${name}()`;
-  };
-  const tail = offset === 0 ? '' : ` + ${buffer(offset, 'offset')}`;
-  return [emit.line(`${given.name} * ${buffer(scale, 'scale')}${tail}`, given)];
 }
