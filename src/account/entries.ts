@@ -143,13 +143,24 @@ function sourcesOf(expr: Expr): readonly { role: string; child: readonly number[
 
 /** The expression with each source replaced by its tensor's identity: equal texts are one and the same new tensor. */
 function identityOf(expr: Expr, place: Place): string {
-  return JSON.stringify(expr, (_key, value: unknown) => {
-    if (typeof value === 'object' && value !== null && 'op' in value && value.op === 'source') {
-      const { role, child } = value as Extract<Expr, { op: 'source' }>;
-      return weightAt(place, role, child ?? [])?.tensor.identity ?? `${place.layer.path}/${role}`;
-    }
-    return value;
-  });
+  switch (expr.op) {
+    case 'source':
+      return weightAt(place, expr.role, expr.child ?? [])?.tensor.identity ?? `${place.layer.path}/${expr.role}`;
+    case 'fill':
+      return `fill(${expr.value},${expr.shape.join('x')})`;
+    case 'reshape':
+      return `reshape(${identityOf(expr.of, place)},${expr.shape.join('x')})`;
+    case 'permute':
+      return `permute(${identityOf(expr.of, place)},${expr.axes.join()})`;
+    case 'slice':
+      return `slice(${identityOf(expr.of, place)},${expr.axis},${expr.start},${expr.stop})`;
+    case 'flip':
+      return `flip(${identityOf(expr.of, place)},${expr.axes.join()})`;
+    case 'concat':
+      return `concat(${expr.of.map((part) => identityOf(part, place)).join('+')},${expr.axis})`;
+    case 'compute':
+      return `${expr.name}(${expr.of.map((part) => identityOf(part, place)).join('+')},${JSON.stringify(expr.args)})`;
+  }
 }
 
 /** The twin of a layer in the other dialect; null: its kind has none at all. */

@@ -134,8 +134,11 @@ function pair(left: readonly Unit[], right: readonly Unit[]): readonly (readonly
   };
   const [a, b] = match(left, right, (unit) => `${unit.layer.kind} ${unit.sizes}`);
   const [onlyLeft, onlyRight] = match(a, b, (unit) => unit.layer.kind);
-  pairs.push(...onlyLeft.map((unit) => [unit, null] as const), ...onlyRight.map((unit) => [null, unit] as const));
-  return pairs;
+  return [
+    ...pairs,
+    ...onlyLeft.map((unit) => [unit, null] as const),
+    ...onlyRight.map((unit) => [null, unit] as const),
+  ];
 }
 
 /** Layers whose every output goes into a BatchNorm, as far as a graph says; else the layer behind it in file order is one. */

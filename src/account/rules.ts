@@ -51,14 +51,20 @@ export function isTrained(entry: Entry): boolean | null {
   return entry.class === 'weight' || entry.trainable === true ? entry.trainable : false;
 }
 
-/** The first of each identity, in order. */
+const owners = new WeakMap<readonly Entry[], readonly Entry[]>();
+
+/** The first of each identity, in order. Remembered for a list, which every rule asks for. */
 export function firstOwners(entries: readonly Entry[]): readonly Entry[] {
+  const known = owners.get(entries);
+  if (known !== undefined) return known;
   const seen = new Set<string>();
-  return entries.filter((entry) => {
+  const first = entries.filter((entry) => {
     if (seen.has(entry.identity)) return false;
     seen.add(entry.identity);
     return true;
   });
+  owners.set(entries, first);
+  return first;
 }
 
 export interface Tally {

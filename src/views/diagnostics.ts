@@ -59,7 +59,7 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   NOT_A_TENSOR: (args) => `${counted(args, 'value')} that hold no tensor are left out${firstOf(args)}`,
   NOT_SAVED: (args) => `${counted(args, 'buffer')} that the module keeps out of its state_dict${firstOf(args)}`,
   NO_ARCHITECTURE: () =>
-    'the file holds weights without an architecture: layer types, output shapes and flags are not known; --config FILE gives them',
+    'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)',
   NO_TWIN: (args) => {
     const toward = TOWARD.get(String(args['toward'])) ?? 'the other framework';
     return `no counterpart in ${toward}${aside(word(args, 'reason') ?? word(args, 'type'))}; its own tensors are counted`;
@@ -108,7 +108,8 @@ export function groupNotes(diagnostics: readonly Diagnostic[]): readonly Grouped
     const sentence = SENTENCES[diagnostic.code](diagnostic.args);
     const key = `${diagnostic.code} ${sentence}`;
     const group = groups.get(key) ?? { first: diagnostic, sentence, places: [] };
-    const place = diagnostic.at.layer ?? diagnostic.at.tensor ?? diagnostic.at.file;
+    // The file stands above its report; its path would change the text without the model.
+    const place = diagnostic.at.layer ?? diagnostic.at.tensor;
     if (place !== undefined && place !== '' && !group.places.includes(place)) group.places.push(place);
     groups.set(key, group);
   }

@@ -1,6 +1,6 @@
 import { type Cell, type Column, cellText, type Grid } from './grid.ts';
 import type { Paint } from './paint.ts';
-import { displayWidth, wrap } from './width.ts';
+import { displayWidth, pad, wrap } from './width.ts';
 
 const GAP = 2;
 const INDENT = 2;
@@ -52,7 +52,8 @@ function fitWidths(grid: Grid, available: number | null): readonly number[] {
   if (over() <= 0) return widths;
   for (const [index, column] of grid.columns.entries()) {
     if (column.least !== undefined) continue;
-    const cells = Math.max(0, ...grid.rows.map((row) => (row[index] ? displayWidth(cellText(row[index])) : 0)));
+    let cells = 0;
+    for (const row of grid.rows) cells = Math.max(cells, row[index] ? displayWidth(cellText(row[index])) : 0);
     widths[index] = Math.max(cells, narrowestHeader(column.title));
   }
   // Twice: down to what reads well, and in a very narrow terminal on to what can be shown at all.
@@ -71,9 +72,11 @@ function fitWidths(grid: Grid, available: number | null): readonly number[] {
   return widths;
 }
 
-/** A table without vertical lines, drawn by cli-table3: a header, a rule, and rows; wrapped into `available` columns. */
-export async function drawGrid(grid: Grid, available: number | null, paint: Paint): Promise<readonly string[]> {
-  const widths = fitWidths(grid, available);
+/** Rows up to which cli-table3 draws the table; it takes milliseconds a row, and a longer table is set by hand. */
+const DRAWN_BY_LIBRARY = 500;
+
+/** Lines of rows whose cells are texts of one or more lines, two spaces between the columns. */
+async function drawRows(columns: readonly Column[], rows: readonly (readonly string[])[]): Promise<readonly string[]> {
   const { default: Table } = await import('cli-table3');
   const none = '';
   const table = new Table({
@@ -95,31 +98,53 @@ export async function drawGrid(grid: Grid, available: number | null, paint: Pain
       middle: ' '.repeat(GAP),
     },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
-    colAligns: grid.columns.map((column) => column.align),
+    colAligns: columns.map((column) => column.align),
   });
-  const header = grid.columns.map((column, index) => headerLines(column, widths[index] ?? 0));
-  const height = Math.max(1, ...header.map((lines) => lines.length));
-  table.push(
-    header.map((lines) => [...Array<string>(height - lines.length).fill(''), ...lines].map(paint.bold).join('\n')),
-  );
-  for (const row of grid.rows) {
-    table.push(
-      row.map((cell, index) => {
-        const lines = linesOf(cell, widths[index] ?? 0);
-        const sum = cell.as === 'text' && cell.sum === true;
-        return (sum ? lines.map(paint.strong) : lines).join('\n');
-      }),
-    );
-  }
-  const lines = table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd());
-  const total = widths.reduce((sum, width) => sum + width, GAP * (widths.length - 1));
-  lines.splice(height, 0, paint.dim('─'.repeat(total)));
-  return lines;
+  for (const row of rows) table.push([...row]);
+  return table.toString().split('\n');
 }
 
-function headerLines(column: Column, columns: number): readonly string[] {
-  return wrap(column.title, columns);
+/** The same lines, cell by cell. */
+function setRows(
+  columns: readonly Column[],
+  widths: readonly number[],
+  rows: Iterable<readonly (readonly string[])[]>,
+): readonly string[] {
+  const drawn: string[] = [];
+  const gap = ' '.repeat(GAP);
+  for (const row of rows) {
+    const height = Math.max(1, ...row.map((lines) => lines.length));
+    for (let line = 0; line < height; line += 1) {
+      drawn.push(
+        row
+          .map((lines, index) => pad(lines[line] ?? '', widths[index] ?? 0, columns[index]?.align ?? 'left'))
+          .join(gap),
+      );
+    }
+  }
+  return drawn;
+}
+
+/** A table without vertical lines: a header, a rule, and rows; wrapped into `available` columns. */
+export async function drawGrid(grid: Grid, available: number | null, paint: Paint): Promise<readonly string[]> {
+  const widths = fitWidths(grid, available);
+  const header = grid.columns.map((column, index) => wrap(column.title, widths[index] ?? 0));
+  const height = Math.max(1, ...header.map((lines) => lines.length));
+  const heads = header.map((lines) => [...Array<string>(height - lines.length).fill(''), ...lines]);
+  const body = grid.rows.map((row) => row.map((cell, index) => linesOf(cell, widths[index] ?? 0)));
+  let drawn: readonly string[];
+  if (body.length <= DRAWN_BY_LIBRARY) {
+    const rows = body.map((row, at) =>
+      row.map((lines, index) => {
+        const cell = grid.rows[at]?.[index];
+        return (cell?.as === 'text' && cell.sum === true ? lines.map(paint.strong) : lines).join('\n');
+      }),
+    );
+    drawn = await drawRows(grid.columns, [heads.map((lines) => lines.map(paint.bold).join('\n')), ...rows]);
+  } else {
+    drawn = setRows(grid.columns, widths, [heads, ...body]);
+  }
+  const total = widths.reduce((sum, width) => sum + width, GAP * (widths.length - 1));
+  const lines = drawn.map((line) => line.trimEnd());
+  return [...lines.slice(0, height), paint.dim('─'.repeat(total)), ...lines.slice(height)];
 }

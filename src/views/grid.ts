@@ -37,7 +37,10 @@ function layerCell(row: Row, flat: boolean): Cell {
   const { layer } = row;
   const name = flat || layer.name === '' ? layer.path : layer.name;
   if (row.own) return text('(own tensors)', row.level);
-  return text(layer.type === '' ? name : `${name} (${layer.type})`, row.level, layer.container);
+  // A state_dict has no class names: what the layer was recognised as stands in for one.
+  const recognised = layer.kind === 'unknown' || layer.container ? '' : layer.kind;
+  const type = layer.type === '' ? recognised : layer.type;
+  return text(type === '' ? name : `${name} (${type})`, row.level, layer.container);
 }
 
 function layerGrid(summary: Summary, options: ViewOptions): Grid {

@@ -111,7 +111,7 @@ async function reportLines(summary: Summary, options: ViewOptions, paint: Paint)
   const title = `${showName(summary.model.name)} (${escapeText(originText(summary))})`;
   const lines = [...wrap(title, wide(columns)).map(paint.bold), ''];
   const grid = gridOf(summary, options);
-  if (grid.rows.length > 0) lines.push(...(await drawGrid(grid, columns, paint)));
+  if (grid.rows.length > 0) for (const line of await drawGrid(grid, columns, paint)) lines.push(line);
   else lines.push(options.bn ? 'No BatchNorm.' : options.tensors ? 'No tensors.' : 'No layers.');
   lines.push('', ...totalsBlock(summary, columns, paint));
   if (summary.explanation !== undefined) {

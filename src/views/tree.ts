@@ -65,7 +65,8 @@ export const renderTree: Render = async (set, options) => {
     if (pieces.length > 0) pieces.push('');
     if (set.reports.length > 1) pieces.push(paint.bold(`== ${showName(report.file)}`));
     pieces.push(paint.bold(`${showName(summary.model.name)} (${escapeText(originText(summary))})`));
-    pieces.push(...treeLines(summary, options, paint), '', ...totalsBlock(summary, options.columns, paint));
+    for (const line of treeLines(summary, options, paint)) pieces.push(line);
+    pieces.push('', ...totalsBlock(summary, options.columns, paint));
     if (summary.explanation !== undefined) {
       pieces.push('', ...explanationBlock(summary.explanation, options.columns));
       pieces.push('', ...toolsBlock(summary.explanation.tools, options.columns));

@@ -112,6 +112,44 @@ describe('golden texts', () => {
   });
 });
 
+describe('long tables', () => {
+  test('are set as short ones are drawn', async () => {
+    const layersOf = (count: number): Model =>
+      modelOf({
+        layers: Array.from({ length: count }, (_, index) => ({
+          path: `塔_${index % 7}_${index}`,
+          kind: 'dense',
+          type: 'Dense',
+          weights: [{ role: 'kernel', shape: [2, index % 3] }],
+        })),
+      });
+    const rows = async (count: number): Promise<readonly string[]> =>
+      (await render('table', summaryOf(layersOf(count)), { columns: 48, quiet: true })).split('\n');
+    const short = await rows(500);
+    const long = await rows(501);
+    // Header, rule and the first five hundred rows.
+    const until = short.indexOf('', 2);
+    expect(long.slice(0, until)).toEqual(short.slice(0, until));
+    expect(until).toBeGreaterThan(500);
+  });
+
+  test('of fifty thousand layers take no more than seconds', async () => {
+    const layers = Array.from({ length: 50_000 }, (_, index) => ({
+      path: `block.${index}.fc`,
+      kind: 'dense' as const,
+      type: 'Linear',
+      weights: [
+        { role: 'weight', shape: [4, 4] },
+        { role: 'bias', shape: [4] },
+      ],
+    }));
+    const summary = summaryOf(modelOf({ dialect: 'torch', layers }), { explain: true });
+    const started = performance.now();
+    for (const view of ['table', 'tree', 'text', 'csv']) await render(view, summary, { columns: 80 });
+    expect(performance.now() - started).toBeLessThan(8_000);
+  });
+});
+
 describe('sums', () => {
   test('rows of the text add up to the totals it prints', async () => {
     const text = await render('text', summaryOf(referenceCnn()));
