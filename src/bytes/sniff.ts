@@ -15,11 +15,11 @@ const SIGNATURES: readonly (readonly [offset: number, bytes: string, name: strin
   [0, '%PDF-', 'a PDF document, not a model'],
   [0, '\x7fELF', 'a program or library, not a model'],
   [0, 'MZ', 'a Windows program or library, not a model'],
-  [0, 'GGUF', 'a GGUF file of llama.cpp, which is not read; use the safetensors file it was made from'],
-  [0, 'GGML', 'a GGML file of llama.cpp, which is not read; use the safetensors file it was made from'],
+  [0, 'GGUF', 'a GGUF file of llama.cpp, which is not read; use the safetensors file behind it'],
+  [0, 'GGML', 'a GGML file of llama.cpp, which is not read; use the safetensors file behind it'],
   [0, '\x93NUMPY', 'a single NumPy array (.npy), not a model'],
   [4, 'PTMF', 'a PyTorch mobile file (flatbuffer), which is not read; save the state_dict with torch.save'],
-  [4, 'TFL3', 'a TensorFlow Lite model, which is not read; use the Keras model it was made from'],
+  [4, 'TFL3', 'a TensorFlow Lite model, which is not read; use the Keras model behind it'],
 ];
 
 const HDF5 = '\x89HDF\r\n\x1a\n';
@@ -28,8 +28,8 @@ const TABLE_MAGIC = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
 
 /** JSON texts told by a key: the first that occurs decides. */
 const JSON_KINDS: readonly (readonly [key: string, name: string])[] = [
-  ['modelTopology', 'a TensorFlow.js model, which is not read; use the Keras model it was made from'],
-  ['weightsManifest', 'a TensorFlow.js weights manifest, which is not read; use the Keras model it was made from'],
+  ['modelTopology', 'a TensorFlow.js model, which is not read; use the Keras model behind it'],
+  ['weightsManifest', 'a TensorFlow.js weights manifest, which is not read; use the Keras model behind it'],
   ['nbformat', 'a Jupyter notebook, not a model'],
   ['weight_map', 'a shard index without safetensors, PyTorch or Keras shards'],
   ['safetensors_version', 'a description of a safetensors file, not the file'],

@@ -432,7 +432,7 @@ function settleNames(entries: readonly DirectoryEntry[], notice: Noticing): void
     names.add(name);
     const form = canonicalName(name);
     const twin = canonical.get(form);
-    if (twin !== undefined) notice('canonical-twin', name, `differs from '${twin}' in spelling alone`);
+    if (twin !== undefined) notice('canonical-twin', name, `and '${twin}' differ in spelling alone`);
     canonical.set(form, name);
   }
 }
