@@ -149,7 +149,7 @@ function makeLayer(
       return { ...common, container: false, kind: family.kind, norm, weights: [] };
     }
     const isModel = isContainerType(type) || (facts !== undefined && hasChildren);
-    return { ...common, container: hasChildren, kind: isModel ? 'model' : 'unknown', norm: {}, weights: [] };
+    return { ...common, container: hasChildren, kind: isModel ? 'model' : 'unknown', norm: NOTHING, weights: [] };
   }
   const shapes = new Map([...group.members].map(([role, raw]) => [role, raw.tensor.shape]));
   const family = familyOfType('torch', type);
@@ -169,6 +169,12 @@ function makeLayer(
   };
 }
 
+const NOTHING: NormAttrs = {};
+
+function isUnset(value: NormValue | undefined): boolean {
+  return value === null || value === undefined;
+}
+
 /** Attributes that say nothing of how the layer was constructed. */
 const SILENT: ReadonlySet<string> = new Set(['training']);
 
@@ -178,23 +184,20 @@ const SILENT: ReadonlySet<string> = new Set(['training']);
  */
 function neutral(kind: Kind, type: string, attrs: JsonObject, guess: Reading | undefined): NormAttrs {
   const family = familyOfKind(kind);
-  if (family === undefined) return guess?.known ?? {};
+  if (family === undefined) return guess?.known ?? NOTHING;
   const isSilent = [...attrs.keys()].every((key) => SILENT.has(key));
   const norm = family.normalise(type || (guess?.type ?? ''), isSilent ? EMPTY_OBJECT : attrs, 'torch', '');
-  const merged: Record<string, NormValue> = { ...norm };
-  for (const [name, value] of Object.entries(guess?.known ?? {})) {
-    // The tensors are the fact; only which axes a norm covers is a guess.
-    if (name !== 'axes' || merged[name] === null || merged[name] === undefined) merged[name] = value;
-  }
+  const known = guess?.known ?? NOTHING;
+  // The tensors are the fact; only which axes a norm covers is a guess.
+  const axes = known['axes'] !== undefined && !isUnset(norm['axes']) ? { axes: norm['axes'] ?? null } : NOTHING;
   // A state_dict does not say which of tanh and relu an RNN uses.
-  if (isSilent && kind === 'rnn') merged['activation'] = null;
-  return merged;
+  const open = isSilent && kind === 'rnn' ? { activation: null } : NOTHING;
+  return { ...norm, ...known, ...axes, ...open };
 }
 
 function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes: Notes): readonly Weight[] {
   const roles = new Set(group.members.keys());
-  const weights: Weight[] = [];
-  for (const [role, raw] of group.members) {
+  return Array.from(group.members, ([role, raw]): Weight => {
     const buffer = bufferClass(role, roles, type);
     let isParameter = raw.isParameter;
     let weightClass: WeightClass;
@@ -212,15 +215,14 @@ function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes
       weightClass = isParameter ? 'weight' : 'constant';
       notes.assumed(raw.name);
     }
-    weights.push({
+    return {
       role,
       class: weightClass,
       isParameter,
       trainable: isParameter ? raw.trainable : false,
       tensor: raw.tensor,
-    });
-  }
-  return weights;
+    };
+  });
 }
 
 function isTrainable(tensor: Tensor): boolean {

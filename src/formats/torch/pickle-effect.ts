@@ -20,6 +20,15 @@ import {
  * are followed (OrderedDict(), set([...])), everything else stays a name with its arguments.
  */
 function record(machine: Machine, facts: Omit<PickleEvent, 'offset' | 'opIndex' | 'opcode' | 'count'>): PickleEvent {
+  if (facts.role !== null && facts.resolved) {
+    // Listed names are few: a short list is searched faster than a key is made.
+    for (const first of machine.folded) {
+      if (first.kind === facts.kind && first.name === facts.name && first.module === facts.module) {
+        first.count += 1;
+        return first;
+      }
+    }
+  }
   const event: PickleEvent = {
     ...facts,
     offset: machine.opStart,
@@ -28,13 +37,7 @@ function record(machine: Machine, facts: Omit<PickleEvent, 'offset' | 'opIndex' 
     count: 1,
   };
   if (facts.role !== null && facts.resolved) {
-    const key = `${facts.kind} ${facts.module} ${facts.name}`;
-    const first = machine.folded.get(key);
-    if (first !== undefined) {
-      first.count += 1;
-      return first;
-    }
-    machine.folded.set(key, event);
+    machine.folded.push(event);
   }
   if (machine.events.length >= LIMITS.pickleEvents) {
     fail(machine, 'LIMIT', `more than ${LIMITS.pickleEvents} imports and calls off the allow list`);

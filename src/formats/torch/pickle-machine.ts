@@ -39,7 +39,8 @@ export interface Machine {
   readonly memo: PickleValue[];
   readonly memoFar: Map<number, PickleValue>;
   readonly events: PickleEvent[];
-  readonly folded: Map<string, PickleEvent>;
+  /** Events of listed names, each once. */
+  readonly folded: PickleEvent[];
   readonly findings: PickleFinding[];
   readonly findingCounts: Map<FindingCode, number>;
 }
@@ -62,7 +63,7 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     memo: [],
     memoFar: new Map(),
     events: [],
-    folded: new Map(),
+    folded: [],
     findings: [],
     findingCounts: new Map(),
   };
@@ -194,7 +195,8 @@ export function popMark(machine: Machine): PickleValue[] {
   if (below === undefined) fail(machine, 'MALFORMED', 'no mark on the stack');
   machine.stack = below;
   machine.belowSize -= below.length;
-  return items;
+  // A growing array has room for 17 values: most tuples hold fewer, and a checkpoint has hundreds of thousands.
+  return items.length < 17 ? items.slice() : items;
 }
 
 export function remember(machine: Machine, index: number, value: PickleValue): void {

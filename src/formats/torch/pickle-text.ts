@@ -6,13 +6,11 @@ const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** UTF-8 as Python's 'surrogatepass' reads it: lone surrogates stay. */
 export function decodeUtf8(bytes: Uint8Array): string | undefined {
-  if (bytes.length < 24) {
-    let text = '';
-    for (const byte of bytes) {
-      if (byte > 127) return decodeAny(bytes);
-      text += String.fromCharCode(byte);
-    }
-    return text;
+  if (bytes.length < 64) {
+    let isAscii = true;
+    for (let at = 0; at < bytes.length; at += 1) if ((bytes[at] ?? 0) > 127) isAscii = false;
+    // One flat string; adding character by character would make a chain of pieces.
+    if (isAscii) return String.fromCharCode.apply(null, bytes as unknown as number[]);
   }
   return decodeAny(bytes);
 }

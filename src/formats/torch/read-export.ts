@@ -174,7 +174,7 @@ function readWeight(
   if (storage === undefined) {
     const member = archive.zip.get(record);
     if (member === undefined) throw malformed(archive, name, `the file holds no ${record}`);
-    storage = recordBytes(archive, member, `${archive.scope}weights/${path}`, member.size, record);
+    storage = recordBytes(archive, member, member.size, record);
     storages.set(path, storage);
   }
   const tensor = makeStridedTensor({

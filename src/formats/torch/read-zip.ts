@@ -182,25 +182,34 @@ function storageIn(
       reason: `storage ${node.key} needs ${needed} bytes (${node.length} × ${node.dtype ?? 'bytes'}), ${name} has ${member.size}`,
     });
   }
-  return recordBytes(archive, member, `${archive.scope}${folder}${node.key}`, needed, name);
+  return recordBytes(archive, member, needed, name);
 }
 
-/** A record as a storage. Nothing is read before `open`; a stored record is opened once. */
+/**
+ * A record as a storage. Nothing is read before `open`; a stored record is opened once. A record's name is unique in its
+ * file, so it is the storage's identity.
+ */
 export function recordBytes(
   archive: TorchArchive,
   member: ZipMember | undefined,
-  id: string,
   byteLength: number,
   name: string,
 ): StorageBytes {
+  const { scope, bigEndian } = archive;
+  const id = member === undefined ? name : member.name;
   let opened: Promise<ByteSource> | undefined;
   return {
-    id,
+    id: scope === '' ? id : scope + id,
     byteLength,
-    bigEndian: archive.bigEndian,
+    bigEndian,
     open() {
       if (member === undefined) {
-        throw new BnsumError({ code: 'MALFORMED', file: archive.file, reason: `the file holds no ${name}` });
+        throw new BnsumError({
+          code: 'MALFORMED',
+          file: archive.file,
+          place: id,
+          reason: 'the file holds no such record',
+        });
       }
       if (member.method !== 0) return archive.zip.source(member);
       opened ??= archive.zip.source(member);

@@ -69,18 +69,23 @@ export function makeStridedTensor(facts: StridedFacts): Tensor {
       );
     }
   }
-  // The stride of an axis of one element means nothing: equal views must have equal identities.
-  const meaning = strides.map((stride, axis) => ((shape[axis] ?? 0) > 1 ? stride : 0)).join(',');
   return {
     name,
     dtype,
     shape,
     byteLength,
     encoding: facts.encoding,
-    identity: `${storage.id}@${offset}:${dtype}:${meaning}:${shape.join(',')}`,
+    identity: identityOf(facts),
     storage: storage.id,
     readInto: (start, count, into, signal) => readStrided(facts, start, count, into, signal),
   };
+}
+
+function identityOf({ storage, offset, dtype, strides, shape }: StridedFacts): string {
+  // The stride of an axis of one element means nothing: equal views must have equal identities.
+  const meaning = strides.map((stride, axis) => ((shape[axis] ?? 0) > 1 ? stride : 0)).join(',');
+  // Joined, not concatenated: one flat text instead of a chain of pieces, of which a large checkpoint would keep many.
+  return [storage.id, '@', offset, ':', dtype, ':', meaning, ':', shape.join(',')].join('');
 }
 
 /** Throws BnsumError when the hyperslab is outside the shape or `into` is too small. */
