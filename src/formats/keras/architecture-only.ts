@@ -3,21 +3,16 @@ import { provedByteLength } from '../../ir/build.ts';
 import { type Diagnostic, note, type Outcome } from '../../ir/diagnostic.ts';
 import { type DType, isDType } from '../../ir/dtype.ts';
 import { BnsumError } from '../../ir/error.ts';
-import type { Json, JsonObject } from '../../ir/json.ts';
+import type { JsonObject } from '../../ir/json.ts';
 import type { Model, Tensor } from '../../ir/model.ts';
 import type { Variable } from '../../layers/family.ts';
-import { type Generation, layersBelow, parseArchitecture, policyOf } from './architecture.ts';
+import { layersBelow, parseArchitecture, policyOf } from './architecture.ts';
 import { type Assigned, type Assignment, variablesOf } from './assignment.ts';
 import type { Hdf5Dataset } from './hdf5.ts';
 import { inferInputs } from './inputs.ts';
 import { buildModel } from './model.ts';
+import type { Stated } from './stated.ts';
 import { wireModels } from './wiring.ts';
-
-interface Stated {
-  readonly config: Json;
-  readonly trainingConfig: Json | undefined;
-  readonly generation: Generation;
-}
 
 /**
  * A config without weights: every weight is a 'meta' tensor with the shape that Keras would give it. A weight whose shape
