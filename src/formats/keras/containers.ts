@@ -10,7 +10,7 @@ import { inferInputs } from './inputs.ts';
 import { generationOf, type Layout, layersCounted } from './layout.ts';
 import { arraysOf, assignLegacy } from './legacy.ts';
 import { buildModel, stemOf } from './model.ts';
-import { assignPositional, isApart, type VariableStore } from './positional.ts';
+import { assignPositional, type VariableStore } from './positional.ts';
 import type { Stated } from './stated.ts';
 import { tensorOf } from './tensor.ts';
 import { looseLegacy, looseModel, looseNumbered, loosePositional } from './weights-only.ts';
@@ -117,11 +117,7 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
     if (file === undefined) throw new BnsumError({ code: 'INTERNAL', reason: `${name} belongs to no file` });
     return tensorOf(file, dataset, policy, name);
   };
-  const optimizer: Tensor[] = [];
-  for (const [object, arrays] of store.arrays) {
-    if (!isApart(object) || !object.startsWith('optimizer')) continue;
-    for (const dataset of arrays) optimizer.push(tensor(dataset, dataset.path, 'float32'));
-  }
+  const optimizer = optimizerArrays(store).map((dataset) => tensor(dataset, dataset.path, 'float32'));
   const generation = stated?.generation ?? { version: '', backend: '' };
   const root = stated === undefined ? undefined : parseArchitecture(stated.config, label, generation);
   if (stated === undefined || root === undefined || root.form === 'subclassed') {
@@ -163,6 +159,13 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
     bytesRead,
     close,
   });
+}
+
+/** The optimizer's arrays. One that scales the loss lists those of the optimizer inside it a second time. */
+function optimizerArrays(store: VariableStore): readonly Hdf5Dataset[] {
+  const outer = store.arrays.get('optimizer') ?? [];
+  const inner = store.arrays.get('optimizer/inner_optimizer') ?? [];
+  return outer.length >= inner.length ? outer : [...outer, ...inner];
 }
 
 /** `.keras` holds an adapted kernel with its matrices already in it; Keras adds matrices of zeros when it loads it. */
