@@ -69,9 +69,9 @@ function* layerRows(report: Extract<Report, { summary: unknown }>, options: View
 function* explanationRows(report: Extract<Report, { summary: unknown }>): Generator<string[]> {
   for (const stage of report.summary.explanation?.stages ?? []) {
     const names = [RULE_NAMES[stage.from.rule], RULE_NAMES[stage.to.rule]];
-    yield [...names, String(stage.from.elements), 'from'];
+    yield [...names, String(stage.from.elements), 'start'];
     for (const step of stage.steps) yield [...names, String(step.elements), csvField(stepText(step))];
-    yield [...names, String(stage.to.elements), 'to'];
+    yield [...names, String(stage.to.elements), 'end'];
   }
 }
 
@@ -93,7 +93,7 @@ export const renderCsv: Render = (set, options) => {
       const file = several ? [csvField(escapeText(report.file))] : [];
       const line = (fields: readonly string[]): string => `${[...file, ...fields].join(',')}\r\n`;
       if (options.explain) {
-        yield head(['from', 'to', 'elements', 'step']);
+        yield head(['rule_before', 'rule_after', 'elements', 'step']);
         for (const row of explanationRows(report)) yield line(row);
       } else if (options.bn || options.tensors) {
         const grid = gridOf(report.summary, options);
