@@ -5,6 +5,7 @@ import { EMPTY_OBJECT, type JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import { LIMITS } from '../ir/limits.ts';
 import type { Layer, NormAttrs, NormValue, Tensor, Weight, WeightClass } from '../ir/model.ts';
+import type { Family } from './family.ts';
 import { type Confidence, type Reading, readGroup } from './recognise-group.ts';
 import { bufferClass, holdsParameters, isContainerType } from './recognise-role.ts';
 import { familyOfKind, familyOfType } from './registry.ts';
@@ -53,6 +54,7 @@ export function recogniseLayers(
   for (const path of groups.keys()) addAncestors(path, parents);
   for (const path of modules.keys()) addAncestors(path, parents);
   const notes = makeNotes(file);
+  const shared = new Map<string, NormAttrs>();
   const layers: Layer[] = [];
   const made = new Set<string>();
   const make = (path: string): void => {
@@ -65,7 +67,7 @@ export function recogniseLayers(
     if (layers.length >= LIMITS.layers) {
       throw new BnsumError({ code: 'LIMIT', file, reason: `more than ${LIMITS.layers} layers` });
     }
-    layers.push(makeLayer(path, group, facts, parents.has(path), notes));
+    layers.push(makeLayer(path, group, facts, parents.has(path), notes, shared));
   };
   const withAncestors = (path: string): void => {
     for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
@@ -137,6 +139,7 @@ function makeLayer(
   facts: ModuleFacts | undefined,
   hasChildren: boolean,
   notes: Notes,
+  shared: Map<string, NormAttrs>,
 ): Layer {
   const type = facts?.type ?? '';
   const attrs = facts?.attrs ?? EMPTY_OBJECT;
@@ -164,7 +167,7 @@ function makeLayer(
     ...common,
     container: false,
     kind,
-    norm: neutral(kind, type, attrs, known),
+    norm: neutral(kind, type, attrs, known, shared),
     weights: weightsOf(group, kind, type, isOwn, notes),
   };
 }
@@ -182,16 +185,31 @@ const SILENT: ReadonlySet<string> = new Set(['training']);
  * Neutral attributes of a layer: the family reads the file's own, and the shapes fill what those leave open. Without
  * attributes nothing is taken for a default.
  */
-function neutral(kind: Kind, type: string, attrs: JsonObject, guess: Reading | undefined): NormAttrs {
+function neutral(
+  kind: Kind,
+  type: string,
+  attrs: JsonObject,
+  guess: Reading | undefined,
+  shared: Map<string, NormAttrs>,
+): NormAttrs {
   const family = familyOfKind(kind);
   if (family === undefined) return guess?.known ?? NOTHING;
   const isSilent = [...attrs.keys()].every((key) => SILENT.has(key));
-  const norm = family.normalise(type || (guess?.type ?? ''), isSilent ? EMPTY_OBJECT : attrs, 'torch', '');
+  if (!isSilent) return merge(family, kind, type, attrs, guess);
+  // Layers of which only shapes are known are often alike: equal ones share their attributes.
+  const key = JSON.stringify([kind, type, guess?.type, guess?.known]);
+  const known = shared.get(key) ?? merge(family, kind, type, EMPTY_OBJECT, guess);
+  shared.set(key, known);
+  return known;
+}
+
+function merge(family: Family, kind: Kind, type: string, attrs: JsonObject, guess: Reading | undefined): NormAttrs {
+  const norm = family.normalise(type || (guess?.type ?? ''), attrs, 'torch', '');
   const known = guess?.known ?? NOTHING;
   // The tensors are the fact; only which axes a norm covers is a guess.
   const axes = known['axes'] !== undefined && !isUnset(norm['axes']) ? { axes: norm['axes'] ?? null } : NOTHING;
   // A state_dict does not say which of tanh and relu an RNN uses.
-  const open = isSilent && kind === 'rnn' ? { activation: null } : NOTHING;
+  const open = attrs.size === 0 && kind === 'rnn' ? { activation: null } : NOTHING;
   return { ...norm, ...known, ...axes, ...open };
 }
 

@@ -13,6 +13,7 @@ import {
   itemsOf,
   makeDict,
   type PickleValue,
+  putEntry,
 } from './pickle-value.ts';
 
 /**
@@ -206,7 +207,7 @@ function plainResult(callable: GlobalNode, role: GlobalRole, args: readonly Pick
 /** Copies a mapping, or a list of pairs, into a dict; false when `source` is neither. */
 function fillDict(dict: DictNode, source: PickleValue): boolean {
   if (isDict(source)) {
-    for (const [key, value] of source.entries) dict.entries.set(key, value);
+    for (const [key, value] of source.entries) putEntry(dict, key, value);
     return true;
   }
   const pairs = itemsOf(source);
@@ -227,7 +228,7 @@ export function setEntry(dict: DictNode, key: PickleValue, value: PickleValue): 
   const actual = keyIn(dict, key);
   if (actual === undefined) return 'unhashable';
   const known = dict.entries.has(actual);
-  dict.entries.set(actual, value);
+  putEntry(dict, actual, value);
   return known ? 'duplicate' : 'new';
 }
 

@@ -43,7 +43,7 @@ export interface DictNode {
   readonly kind: 'dict';
   /** 'dict', or the class that was called: 'OrderedDict', 'Counter', 'defaultdict'. */
   readonly type: string;
-  readonly entries: Map<PickleValue, PickleValue>;
+  entries: ReadonlyMap<PickleValue, PickleValue>;
   /** What BUILD set on it: the `_metadata` of a state_dict. */
   state: PickleValue | undefined;
 }
@@ -135,8 +135,16 @@ export function countOf(value: PickleValue | undefined): number | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 }
 
+/** Shared by all empty dicts: every tensor brings one along. */
+const NO_ENTRIES: ReadonlyMap<PickleValue, PickleValue> = new Map();
+
+export function putEntry(dict: DictNode, key: PickleValue, value: PickleValue): void {
+  if (dict.entries === NO_ENTRIES) dict.entries = new Map();
+  (dict.entries as Map<PickleValue, PickleValue>).set(key, value);
+}
+
 export function makeDict(type: string): DictNode {
-  return { kind: 'dict', type, entries: new Map(), state: undefined };
+  return { kind: 'dict', type, entries: NO_ENTRIES, state: undefined };
 }
 
 /** 'module.name' of a class, also of the class that a call made an instance of; undefined for anything else. */
