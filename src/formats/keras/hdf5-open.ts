@@ -5,6 +5,7 @@ import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Hdf5Dataset, Hdf5File } from './hdf5.ts';
 import { type EngineFile, type Hdf5Tree, openEngineFile } from './hdf5-engine.ts';
+import { readHeaderTree } from './hdf5-header.ts';
 import { loadLibrary } from './hdf5-library.ts';
 import { isHdf5Signature, parseSuperblock, type Superblock } from './hdf5-structure.ts';
 import type { Hdf5Answer, Hdf5Request } from './hdf5-worker.ts';
@@ -14,6 +15,8 @@ export interface OpenHdf5Options {
   readonly workers?: WorkerHost | undefined;
   /** Instead of LIMITS.hdf5HeaderMilliseconds. */
   readonly silentMilliseconds?: number | undefined;
+  /** Leaves the header to the library, even where we can read it ourselves. */
+  readonly libraryOnly?: boolean;
 }
 
 /** Places where the format lets the signature stand: 0, then 512 doubled each time. */
@@ -81,7 +84,7 @@ export async function openHdf5(source: ByteSource, options: OpenHdf5Options = {}
       : openThread(source, superblock, options.workers, silent);
   let tree: Hdf5Tree;
   try {
-    tree = await engine.tree();
+    tree = (options.libraryOnly === true ? undefined : ownTree(source, superblock)) ?? (await engine.tree());
   } catch (error) {
     await engine.close();
     throw error;
@@ -110,6 +113,17 @@ export async function openHdf5(source: ByteSource, options: OpenHdf5Options = {}
       into.set(data);
     },
   };
+}
+
+/** The header as we read it ourselves, in this thread: every step of it is bounded. */
+function ownTree(source: ByteSource, superblock: Superblock): Hdf5Tree | undefined {
+  const { readSync } = source;
+  if (readSync === undefined) return undefined;
+  return readHeaderTree((offset, into) => {
+    if (offset < 0 || offset + into.length > source.size) return false;
+    readSync.call(source, offset, into);
+    return true;
+  }, superblock);
 }
 
 function refuseUnreadable(file: string, dataset: Hdf5Dataset): void {

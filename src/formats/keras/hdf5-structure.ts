@@ -41,7 +41,7 @@ export function parseSuperblock(bytes: Uint8Array, base: number): Superblock | u
 }
 
 /** An unsigned integer of 1 to 8 bytes; null for the undefined address (all ones), past the bytes, or above 2^53. */
-function addressAt(bytes: Uint8Array, at: number, size: number): number | null {
+export function addressAt(bytes: Uint8Array, at: number, size: number): number | null {
   if (at < 0 || at + size > bytes.length) return null;
   let value = 0n;
   let undefinedAddress = true;
@@ -73,7 +73,11 @@ const MAXIMUM_BLOCK_BYTES = 1 << 20;
 /** What the header of the dataset at `address` (counted from the base) says; undefined when it cannot be followed. */
 export function readObjectFacts(readAt: ReadAt, superblock: Superblock, address: number): ObjectFacts | undefined {
   const messages = readMessages(readAt, superblock, address);
-  if (messages === undefined) return undefined;
+  return messages && factsOf(messages, superblock);
+}
+
+/** What the messages of a dataset's header say of its storage. */
+export function factsOf(messages: readonly Message[], superblock: Superblock): ObjectFacts {
   let facts: ObjectFacts = {
     layout: 'unknown',
     dataOffset: null,
@@ -90,14 +94,17 @@ export function readObjectFacts(readAt: ReadAt, superblock: Superblock, address:
   return facts;
 }
 
-interface Message {
+export interface Message {
   readonly type: number;
+  /** Bit 1: the body only points to where the message lies. */
+  readonly flags: number;
   readonly body: Uint8Array;
   /** Of the body, from byte 0 of the file. */
   readonly offset: number;
 }
 
-function readMessages(readAt: ReadAt, superblock: Superblock, address: number): readonly Message[] | undefined {
+/** All messages of the object header at `address` (counted from the base); undefined when it cannot be followed. */
+export function readMessages(readAt: ReadAt, superblock: Superblock, address: number): readonly Message[] | undefined {
   const { base, offsetBytes, lengthBytes } = superblock;
   const prefix = new Uint8Array(34);
   if (!readAt(base + address, prefix.subarray(0, 16))) return undefined;
@@ -143,7 +150,7 @@ function readMessages(readAt: ReadAt, superblock: Superblock, address: number): 
         if (start === null || length === null) return undefined;
         blocks.push({ start: base + start, size: length });
       } else {
-        messages.push({ type, body, offset: block.start + from });
+        messages.push({ type, flags: bytes[modern ? at + 3 : at + 4] ?? 0, body, offset: block.start + from });
       }
       at = from + size;
     }
