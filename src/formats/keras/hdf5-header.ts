@@ -133,7 +133,23 @@ function childrenOf(reader: Reader, messages: readonly Message[]): readonly Chil
     if (level > 0) stack.push(...below.reverse());
     else for (const node of below) children.push(...symbolsOf(reader, node, names));
   }
+  // The library finds a name by halving, so names out of order are lost to it.
+  for (const [index, { name }] of children.entries()) {
+    const before = children[index - 1]?.name;
+    if (before !== undefined && compareBytes(before, name) >= 0) unusual();
+  }
   return children;
+}
+
+const ENCODER = new TextEncoder();
+
+function compareBytes(left: string, right: string): number {
+  const [a, b] = [ENCODER.encode(left), ENCODER.encode(right)];
+  for (let index = 0; index < Math.min(a.length, b.length); index++) {
+    const difference = (a[index] ?? 0) - (b[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
 }
 
 function symbolsOf(reader: Reader, address: number, names: Uint8Array): readonly ChildEntry[] {
@@ -167,8 +183,14 @@ function startsWith(bytes: Uint8Array, word: string): boolean {
   return true;
 }
 
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
+  try {
+    return DECODER.decode(bytes);
+  } catch {
+    return unusual();
+  }
 }
 
 function only(messages: readonly Message[], type: number): Message {

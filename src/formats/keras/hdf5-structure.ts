@@ -129,6 +129,7 @@ export function readMessages(readAt: ReadAt, superblock: Superblock, address: nu
     blocks.push({ start: base + address + 16, size });
   }
   const messages: Message[] = [];
+  let continuations = 0;
   for (let index = 0; index < blocks.length; index++) {
     const block = blocks[index];
     if (block === undefined || index >= MAXIMUM_BLOCKS || block.size > MAXIMUM_BLOCK_BYTES) return undefined;
@@ -148,6 +149,7 @@ export function readMessages(readAt: ReadAt, superblock: Superblock, address: nu
         const start = addressAt(body, 0, offsetBytes);
         const length = addressAt(body, offsetBytes, lengthBytes);
         if (start === null || length === null) return undefined;
+        continuations++;
         blocks.push({ start: base + start, size: length });
       } else {
         messages.push({ type, flags: bytes[modern ? at + 3 : at + 4] ?? 0, body, offset: block.start + from });
@@ -155,7 +157,8 @@ export function readMessages(readAt: ReadAt, superblock: Superblock, address: nu
       at = from + size;
     }
   }
-  return messages;
+  const stated = (prefix[2] ?? 0) | ((prefix[3] ?? 0) << 8);
+  return !modern && stated !== messages.length + continuations ? undefined : messages;
 }
 
 function halfOf(body: Uint8Array): DType | undefined {
