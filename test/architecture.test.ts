@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['src/account', 'src/convert', 'src/codegen', 'src/lint', 'src/audit'],
   ['src/diff', 'src/verify'],
   ['src/views'],
-  ['src/open.ts', 'src/registry.ts', 'src/index.ts', 'src/cli'],
+  ['src/open.ts', 'src/save.ts', 'src/registry.ts', 'src/index.ts', 'src/cli'],
   ['bin'],
 ];
 
@@ -27,6 +27,8 @@ const SIDEWAYS = new Set([
   'src/cli>src/registry.ts',
   'src/index.ts>src/open.ts',
   'src/index.ts>src/registry.ts',
+  'src/cli>src/save.ts',
+  'src/index.ts>src/save.ts',
   'src/open.ts>src/registry.ts',
   // The generated module is written from the same plan that moves the weights.
   'src/codegen>src/convert',
@@ -61,7 +63,8 @@ function floorOf(room: string): number {
 
 function importsOf(path: string): string[] {
   const text = readFileSync(join(root, path), 'utf8');
-  return [...text.matchAll(/(?<!['\w])(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] ?? '');
+  const statement = /^(?:import\b[^;']*|export\b[^;']*|\})\s*from '([^']+)'|^import '([^']+)'|\bimport\('([^']+)'\)/gm;
+  return [...text.matchAll(statement)].map((match) => match[1] ?? match[2] ?? match[3] ?? '');
 }
 
 const files = [...filesBelow('src'), ...filesBelow('bin')];

@@ -3,6 +3,7 @@ import type { Attribute, LoweredClass, Port } from '../convert/lower/lowered.ts'
 import type { Plan } from '../convert/plan.ts';
 import { BnsumError } from '../ir/error.ts';
 import type { NormAttrs, Shape } from '../ir/model.ts';
+import { activationModule } from '../layers/activation-function.ts';
 import type { TwinModule } from '../layers/family.ts';
 import { isInLibrary, libraryEntries } from './library.ts';
 import { assignment, comment, definition, returning, wrap } from './python.ts';
@@ -27,8 +28,9 @@ export function generateModule(plan: Plan, options: ModuleOptions): string {
     const body = classText(made);
     for (const attribute of made.attributes) {
       const modules = attribute.twin?.modules ?? [];
-      for (const module of modules) if (module.custom === true) used.add(module.type);
-      if (modules.length > 1 || (modules[0] !== undefined && modules[0].name !== '')) needsOrdered = true;
+      for (const module of modules) for (const name of customNames(module)) used.add(name);
+      if (attribute.build === undefined && modules.length > 0 && !modules.some((module) => module.name === ''))
+        needsOrdered = true;
     }
     bodies.push(body);
   }
@@ -51,6 +53,17 @@ export function generateModule(plan: Plan, options: ModuleOptions): string {
   ];
   const header = headerText(root, options);
   return `${[header, ...(imports.length > 0 ? [imports.join('\n')] : []), third.join('\n')].join('\n\n')}\n\n\n${all}\n`;
+}
+
+/** Classes of our own that a module needs, its activations included. */
+function customNames(module: TwinModule): readonly string[] {
+  const own = module.custom === true ? [module.type] : [];
+  const arguments_ = Object.values(module.args).flatMap((value) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
+    const inner = activationModule(value as NormAttrs);
+    return inner?.custom === true ? [inner.type] : [];
+  });
+  return [...own, ...arguments_];
 }
 
 function headerText(root: LoweredClass, options: ModuleOptions): string {
@@ -93,7 +106,7 @@ function classText(made: LoweredClass): string {
   lines.push(...definition('forward', ['self', ...made.inputs.map((port) => port.name)], 4));
   for (const statement of made.statements) {
     if (statement.comment !== undefined) lines.push(...comment(statement.comment, 8));
-    lines.push(...assignment(statement.targets.join(', '), statement.expr, 8));
+    lines.push(...assignment(statement.shown ?? statement.targets.join(', '), statement.expr, 8));
   }
   // `x = f(x)` followed by `return x` is `return f(x)`.
   const last = made.statements.at(-1);
@@ -120,9 +133,18 @@ function buildText(attribute: Attribute): string {
   if (attribute.build !== undefined) return attribute.build;
   const modules = attribute.twin?.modules ?? [];
   const own = modules.find((module) => module.name === '');
-  if (own !== undefined) return constructorText(own);
-  const items = modules.map((module) => `(${literal(module.name)}, ${constructorText(module)})`);
+  if (own !== undefined) return constructorText(own, modules);
+  const items = modules.map((module) => `(${literal(module.name)}, ${constructorText(module, [])})`);
   return `nn.Sequential(OrderedDict([${items.join(', ')}]))`;
+}
+
+/** Modules directly below `path` in the twin, with what is below them. */
+function childrenBelow(path: string, modules: readonly TwinModule[]): readonly TwinModule[] {
+  const lead = path === '' ? '' : `${path}.`;
+  return modules.filter((module) => {
+    const rest = module.name.slice(lead.length);
+    return module.name !== path && module.name.startsWith(lead) && rest !== '' && !rest.includes('.');
+  });
 }
 
 /** Arguments that PyTorch users write by position. */
@@ -162,14 +184,23 @@ const DEFAULTS: ReadonlyMap<string, readonly string[]> = new Map([
   ['vdim', ['None']],
 ]);
 
-function constructorText(module: TwinModule): string {
+/** A class of our own takes its sub-modules as arguments: by name, or by position where they are numbered. */
+function constructorText(module: TwinModule, all: readonly TwinModule[]): string {
   const type = module.custom === true ? module.type : `nn.${module.type}`;
   const args = Object.entries(module.args).flatMap(([name, value]) => {
-    const word = valueText(name, value);
+    const word = valueText(module.custom === true ? '' : name, value);
     if (module.custom !== true && DEFAULTS.get(name)?.includes(word) === true) return [];
-    return [POSITIONAL.has(name) ? word : `${name}=${word}`];
+    return [POSITIONAL.has(name) && module.custom !== true ? word : `${name}=${word}`];
   });
-  return `${type}(${args.join(', ')})`;
+  const children = module.custom === true ? childrenBelow(module.name, all) : [];
+  const numbered: string[] = [];
+  const named: string[] = [];
+  for (const child of children) {
+    const name = child.name.split('.').at(-1) ?? '';
+    if (/^\d+$/.test(name)) numbered.push(constructorText(child, all));
+    else named.push(`${name}=${constructorText(child, all)}`);
+  }
+  return `${type}(${[...numbered, ...args, ...named].join(', ')})`;
 }
 
 /** Arguments for which PyTorch spreads one number over all spatial axes. */
@@ -177,6 +208,11 @@ const SPREAD: ReadonlySet<string> = new Set(['kernel_size', 'stride', 'padding',
 
 /** kernel_size (3, 3) is written 3. */
 function valueText(name: string, value: NormAttrs[string]): string {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    const module = activationModule(value as NormAttrs);
+    if (module === undefined) throw new BnsumError({ code: 'INTERNAL', reason: `no module for the argument ${name}` });
+    return constructorText(module, []);
+  }
   const spreads = SPREAD.has(name) && Array.isArray(value) && value.length > 0;
   return literal(spreads && value.every((item) => item === value[0]) ? value[0] : value);
 }

@@ -88,6 +88,7 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
   const dropped: DroppedTensor[] = [];
   const owners = new Map<string, TwinSource>();
   const used = new Set<string>();
+  const ordered = new Set<string>();
 
   for (const [layerPath, module] of orderedModules(lowered)) {
     const layer = context.layers.get(layerPath);
@@ -99,6 +100,7 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
       const path = made.name === '' ? module : `${module}.${made.name}`;
       modules.push({ path, layer: layerPath, type: made.type, args: made.args, custom: made.custom === true });
     }
+    ordered.add(layerPath);
     for (const tensor of twin.tensors) {
       const expr = inOrder(tensor.from, source, lowered, options.file);
       const name = `${module}.${tensor.name}`;
@@ -119,6 +121,17 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
         exact: !computes(expr),
         filled: found.length === 0,
         how: describeExpr(expr),
+      });
+    }
+  }
+
+  // An order that no weight was stored in would leave a kernel in the wrong order.
+  for (const path of [...lowered.inputOrder.keys(), ...lowered.outputOrder.keys()]) {
+    if (!ordered.has(path)) {
+      throw new BnsumError({
+        code: 'INTERNAL',
+        file: options.file,
+        reason: `the feature order of ${path} was not applied`,
       });
     }
   }

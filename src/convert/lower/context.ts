@@ -52,6 +52,12 @@ export interface Result {
   readonly mask?: string;
 }
 
+/** How several targets nest (`{0}, ({1}, {2})`) and what their names end with. */
+export interface TargetPattern {
+  readonly text: string;
+  readonly hints: readonly string[];
+}
+
 /** Everything an emitter may ask for and do; one per call. */
 export interface Emit {
   readonly model: Model;
@@ -74,17 +80,9 @@ export interface Emit {
   /** Uses a class or function of codegen's library; returns its name. */
   helper(name: string): string;
   /** Emits `name = expr` and returns the value. `name` is only a wish. */
-  line(
-    expr: string,
-    result: { shape: Shape | null; axes: Axes; features?: FeatureOrder | null },
-    comment?: string,
-  ): Ref;
+  line(expr: string, result: Result, comment?: string): Ref;
   /** Emits one statement with several results. */
-  lines(
-    expr: string,
-    results: readonly { shape: Shape | null; axes: Axes; features?: FeatureOrder | null }[],
-    comment?: string,
-  ): readonly Ref[];
+  lines(expr: string, results: readonly Result[], comment?: string, pattern?: TargetPattern): readonly Ref[];
   /** The value with its axes in the order asked for; emits a permute where they are not. */
   arrange(ref: Ref, axes: Axes): Ref;
   /** The value with its features in Keras' order; emits what that takes. */
@@ -96,7 +94,7 @@ export interface Emit {
   /** The layer's vectors (and so its output) are in this order. */
   gives(order: FeatureOrder): void;
   /** Emits the call of another layer (a wrapper's child) on a value. */
-  inner(child: Layer, inputs: readonly Ref[], self: string): Emitted;
+  inner(child: Layer, inputs: readonly Ref[], self: () => string): Emitted;
   /** The layer's inner layers (a wrapper's). */
   readonly children: readonly Layer[];
   note(code: DiagnosticCode, args: Diagnostic['args']): void;

@@ -14,6 +14,7 @@ import {
   type Result,
   sameAxes,
   sameOrder,
+  type TargetPattern,
 } from './context.ts';
 import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
 import { emitterOf, layoutWish } from './registry.ts';
@@ -251,7 +252,9 @@ function followWish(work: Work, graph: Graph, id: number, rank: number, seen: Se
       if (wish !== null) return wish;
       continue;
     }
-    const wish = layer === undefined ? 'any' : layoutWish(layer);
+    // SpectralNormalization is its inner layer.
+    const asked = layer?.kind === 'spectral_norm' ? (work.children.get(layer.path)?.[0] ?? layer) : layer;
+    const wish = asked === undefined ? 'any' : layoutWish(asked);
     if (wish === 'keras') return plainAxes(rank);
     if (wish === 'any') {
       for (const output of call.outputs) {
@@ -346,15 +349,22 @@ function emitLines(
   results: readonly Result[],
   hint: string,
   comment?: string,
+  pattern?: TargetPattern,
 ): readonly Ref[] {
   const refs = results.map((result, index) => ({
-    name: newToken(work, draft, results.length === 1 ? hint : `${hint}_${index}`),
+    name: newToken(work, draft, results.length === 1 ? hint : `${hint}_${pattern?.hints[index] ?? index}`),
     shape: result.shape,
     axes: result.axes,
     features: result.features ?? null,
     ...(result.mask === undefined ? {} : { mask: result.mask }),
   }));
-  draft.statements.push({ targets: refs.map((ref) => ref.name), expr, ...(comment === undefined ? {} : { comment }) });
+  const shown = pattern?.text.replace(/\{(\d+)\}/g, (_, index: string) => refs[Number(index)]?.name ?? '');
+  draft.statements.push({
+    targets: refs.map((ref) => ref.name),
+    expr,
+    ...(shown === undefined ? {} : { shown }),
+    ...(comment === undefined ? {} : { comment }),
+  });
   return refs;
 }
 
@@ -427,9 +437,11 @@ function emitCall(
   call: Call,
   inputs: readonly Ref[],
   shapes: readonly (Shape | null)[],
-  self: string | null,
+  /** For a wrapper's child: the wrapper, and how its module is named. */
+  within: { readonly owner: Layer; self(): string } | null,
 ): Emitted {
   const layer = given ?? operationLayer(call);
+  const owner = within?.owner ?? layer;
   const { file } = work.options;
   const place = given === null ? `operation ${call.op}` : `layer ${layer.path} (${layer.type})`;
   const refuse = (reason: string): never => {
@@ -476,9 +488,9 @@ function emitCall(
     source,
     inputs,
     outputShapes: shapes,
-    calls: work.callCounts.get(layer.path) ?? 1,
+    calls: work.callCounts.get(owner.path) ?? 1,
     module(comment, args) {
-      if (self !== null) return self;
+      if (within !== null) return within.self();
       const made = twin();
       if (made === null) return refuse('it has no PyTorch module');
       const used =
@@ -511,21 +523,21 @@ function emitCall(
     line(expr, result, comment) {
       return emitLines(work, draft, expr, [result], hint, comment)[0] as Ref;
     },
-    lines(expr, results, comment) {
-      return emitLines(work, draft, expr, results, hint, comment);
+    lines(expr, results, comment, pattern) {
+      return emitLines(work, draft, expr, results, hint, comment, pattern);
     },
     arrange: (ref, axes) => arrange(work, draft, ref, axes),
     plain: (ref) => plain(work, draft, ref),
     keras: (ref) => arrange(work, draft, plain(work, draft, ref), plainAxes(ref.axes.length)),
     takes(order) {
-      const had = work.inputOrder.get(layer.path);
+      const had = work.inputOrder.get(owner.path);
       if (had !== undefined && !sameOrder(had, order)) refuse('it is called on features in two different orders');
-      work.inputOrder.set(layer.path, order);
+      work.inputOrder.set(owner.path, order);
     },
     gives(order) {
-      const had = work.outputOrder.get(layer.path);
+      const had = work.outputOrder.get(owner.path);
       if (had !== undefined && !sameOrder(had, order)) refuse('it is called on features in two different orders');
-      work.outputOrder.set(layer.path, order);
+      work.outputOrder.set(owner.path, order);
     },
     inner(child, childInputs, childSelf) {
       const childShapes = childInputs.map((ref) => ref.shape);
@@ -539,7 +551,7 @@ function emitCall(
         : [null];
       const ids = childInputs.map((_, at) => at);
       const childCall: Call = { layer: child.path, op: '', attrs: EMPTY_OBJECT, inputs: ids, outputs: [ids.length] };
-      return emitCall(work, draft, child, childCall, childInputs, outputs, childSelf);
+      return emitCall(work, draft, child, childCall, childInputs, outputs, { owner, self: childSelf });
     },
     children: work.children.get(layer.path) ?? [],
     note(code, args) {
@@ -568,6 +580,7 @@ function nameValues(
   inputTokens: readonly string[],
   returned: readonly Ref[],
 ): { inputs: Port[]; statements: Statement[]; returns: string[] } {
+  dropUnused(draft, returned);
   const uses = new Map<string, number[]>();
   const use = (token: string, at: number): void => {
     const list = uses.get(token);
@@ -589,6 +602,10 @@ function nameValues(
   }
   for (const [index, { targets }] of draft.statements.entries()) {
     for (const token of targets) {
+      if (!uses.has(token)) {
+        names.set(token, '_');
+        continue;
+      }
       const chained = targets.length === 1 && isNext(token, index);
       names.set(token, chained ? 'x' : taken.take(draft.hints.get(token) ?? 'value'));
     }
@@ -600,9 +617,24 @@ function nameValues(
       ...statement,
       targets: statement.targets.map(rename),
       expr: rename(statement.expr),
+      ...(statement.shown === undefined ? {} : { shown: rename(statement.shown) }),
     })),
     returns: returned.map((ref) => rename(ref.name)),
   };
+}
+
+/** Statements whose results nobody takes say nothing; what they took may then be unused too. */
+function dropUnused(draft: Draft, returned: readonly Ref[]): void {
+  const wanted = new Set(returned.map((ref) => ref.name));
+  for (let at = draft.statements.length - 1; at >= 0; at -= 1) {
+    const statement = draft.statements[at];
+    if (statement === undefined) continue;
+    if (!statement.targets.some((token) => wanted.has(token))) {
+      draft.statements.splice(at, 1);
+      continue;
+    }
+    for (const [token] of statement.expr.matchAll(TOKEN)) wanted.add(token);
+  }
 }
 
 /** Layer path → module path in the root, through the attributes of the classes. */

@@ -24,6 +24,8 @@ export type Axes = readonly number[];
 export interface Statement {
   /** Assigned names; several for a call with several results, none for a bare comment. */
   readonly targets: readonly string[];
+  /** How the targets are written where they nest: `x, (h, c)`. */
+  readonly shown?: string;
   /** Python expression. */
   readonly expr: string;
   /** One line above the statement, where the two frameworks differ. */

@@ -17,10 +17,7 @@ export function emitBatchNorm(emit: Emit): Emitted {
   }
   const plain = emit.plain(given);
   const input = plain.axes[1] === channel ? plain : emit.arrange(plain, channelAxes(rank, channel));
-  if (rank <= 5) return [emit.line(`${emit.module()}(${input.name})`, { ...input, shape })];
-  // BatchNorm3d ends at rank 5: the remaining axes are joined.
-  const flat = emit.line(`${input.name}.flatten(2)`, { ...input, shape: null });
-  return [emit.line(`${emit.module()}(${flat.name}).reshape(${input.name}.shape)`, { ...input, shape })];
+  return [emit.line(`${emit.module()}(${input.name})`, { ...input, shape })];
 }
 
 /** A layer that normalises over trailing Keras axes: those axes last, in increasing order. */

@@ -1,6 +1,6 @@
 import type { NormAttrs, Shape } from '../../ir/model.ts';
 import { normFlag } from '../../layers/attribute.ts';
-import { type Emit, type Emitted, plainAxes, type Result } from './context.ts';
+import { type Emit, type Emitted, plainAxes, type Result, type TargetPattern } from './context.ts';
 import type { Ref } from './lowered.ts';
 
 const ordered = (shape: Shape | null, rank: number): Result => ({ shape, axes: plainAxes(rank) });
@@ -21,11 +21,24 @@ function runRecurrent(
   x: Ref,
   mask: string | undefined,
   state: string,
-  results: readonly Result[],
+  isLstm: boolean,
 ): readonly Ref[] {
-  if (mask === undefined) return emit.lines(`${module}(${x.name}${state})`, results);
-  const expr = `${emit.helper('masked_recurrent')}(${module}, ${x.name}, ${mask}${state})`;
-  return emit.lines(expr, results, 'Masked steps keep the state and repeat the last output, as in Keras.');
+  const three = ordered(null, 3);
+  const results = isLstm ? [three, three, three] : [three, three];
+  const pattern = isLstm ? LSTM_TARGETS : PLAIN_TARGETS;
+  if (mask === undefined) return emit.lines(`${module}(${x.name}${state})`, results, undefined, pattern);
+  const zero = zeroArgument(emit.norm);
+  const expr = `${emit.helper('masked_recurrent')}(${module}, ${x.name}, ${mask}${state}${zero})`;
+  return emit.lines(expr, results, MASK_COMMENT, pattern);
+}
+
+const LSTM_TARGETS: TargetPattern = { text: '{0}, ({1}, {2})', hints: ['sequence', 'h', 'c'] };
+const PLAIN_TARGETS: TargetPattern = { text: '{0}, {1}', hints: ['sequence', 'h'] };
+const MASK_COMMENT = 'Masked steps keep the state, as in Keras.';
+
+/** Bidirectional layers give zeros at masked steps, others repeat the last output. */
+function zeroArgument(norm: NormAttrs): string {
+  return normFlag(norm, 'zeroOutputForMask') ? ', zero=True' : '';
 }
 
 /** What goes out: the sequence or the last state, then the states on request. */
@@ -48,7 +61,6 @@ function deliver(emit: Emit, norm: NormAttrs, output: Ref, states: readonly Ref[
 export function emitRecurrent(emit: Emit): Emitted {
   const { norm } = emit;
   if (normFlag(norm, 'isCell')) return emit.refuse('a cell called by itself');
-  if (normFlag(norm, 'zeroOutputForMask')) return emit.refuse('zero_output_for_mask');
   const [given, ...initial] = emit.inputs;
   if (given === undefined) return emit.refuse('it has no input');
   let x = emit.keras(given);
@@ -61,23 +73,8 @@ export function emitRecurrent(emit: Emit): Emitted {
   }
   const isLstm = emit.layer.kind === 'lstm';
   const state = stateArgument(emit, initial, isLstm);
-  const three = ordered(null, 3);
-  const module = emit.module();
-  if (isLstm) {
-    const [output, pair] = runRecurrent(emit, module, x, mask, state, [three, three]) as [Ref, Ref];
-    const states = normFlag(norm, 'returnState') || !normFlag(norm, 'returnSequences') ? unpack(emit, pair, 2) : [pair];
-    return deliver(emit, norm, output, states, mask);
-  }
-  const [output, hidden] = runRecurrent(emit, module, x, mask, state, [three, three]) as [Ref, Ref];
-  return deliver(emit, norm, output, [hidden], mask);
-}
-
-/** (h, c) as two values. */
-function unpack(emit: Emit, pair: Ref, count: number): readonly Ref[] {
-  return emit.lines(
-    pair.name,
-    Array.from({ length: count }, () => ordered(null, 3)),
-  );
+  const [output, ...states] = runRecurrent(emit, emit.module(), x, mask, state, isLstm) as [Ref, ...Ref[]];
+  return deliver(emit, norm, output, states, mask);
 }
 
 /** Bidirectional: PyTorch concatenates the halves; other modes split and combine them. */
@@ -87,25 +84,22 @@ export function emitBidirectional(emit: Emit): Emitted {
   if (forward === undefined || given === undefined) return emit.refuse('the file does not say what it wraps');
   if (initial.length > 0) return emit.refuse('initial states handed to a Bidirectional');
   const { norm } = forward;
-  if (normFlag(norm, 'zeroOutputForMask')) return emit.refuse('zero_output_for_mask');
   const x = emit.keras(given);
   const isLstm = forward.kind === 'lstm';
   const three = ordered(null, 3);
   const module = emit.module();
-  const [output, last] = (
+  const results = isLstm ? [three, three, three] : [three, three];
+  const pattern = isLstm ? LSTM_TARGETS : PLAIN_TARGETS;
+  const call =
     given.mask === undefined
-      ? emit.lines(`${module}(${x.name})`, [three, three])
-      : emit.lines(
-          `${emit.helper('masked_bidirectional')}(${module}, ${x.name}, ${given.mask})`,
-          [three, three],
-          'Masked steps keep the state and repeat the last output, as in Keras.',
-        )
-  ) as [Ref, Ref];
+      ? `${module}(${x.name})`
+      : `${emit.helper('masked_bidirectional')}(${module}, ${x.name}, ${given.mask}${zeroArgument(norm)})`;
+  const comment = given.mask === undefined ? undefined : MASK_COMMENT;
+  const [output, ...hidden] = emit.lines(call, results, comment, pattern) as [Ref, ...Ref[]];
   const shape = emit.outputShapes[0] ?? null;
   const rank = shape?.length ?? 3;
   const sequences = normFlag(norm, 'returnSequences');
   const wantsStates = normFlag(norm, 'returnState');
-  const hidden = isLstm && (!sequences || wantsStates) ? unpack(emit, last, 2) : [last];
   const ends = hidden[0] as Ref;
   const mode = emit.norm['mergeMode'];
   const halves = (): readonly [string, string] => {

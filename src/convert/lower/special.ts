@@ -1,3 +1,4 @@
+import type { NormAttrs } from '../../ir/model.ts';
 import { normNumber, normNumbers, normText } from '../../layers/attribute.ts';
 import { transposePlan } from '../../layers/conv-transpose.ts';
 import { pairsOf } from '../../layers/window.ts';
@@ -8,7 +9,7 @@ import type { Ref } from './lowered.ts';
 import { emitPassing } from './shape.ts';
 
 /** A module of our own that counts axes as Keras does: one axis is remapped, several need Keras' order. */
-function emitByDims(emit: Emit, dims: readonly number[], name: 'dims' | 'dim'): Emitted {
+function emitByDims(emit: Emit, dims: readonly number[], name: 'dims' | 'dim', more: NormAttrs = {}): Emitted {
   const given = emit.plain(emit.inputs[0] as Ref);
   const rank = given.axes.length;
   const shape = emit.outputShapes[0] ?? given.shape;
@@ -16,11 +17,11 @@ function emitByDims(emit: Emit, dims: readonly number[], name: 'dims' | 'dim'): 
   const moved = wrapped.map((axis) => given.axes.indexOf(axis));
   const increasing = moved.every((dim, index) => index === 0 || dim > (moved[index - 1] ?? 0));
   if (increasing && emit.calls === 1) {
-    const args = name === 'dim' ? { dim: moved[0] ?? -1 } : { dims: moved };
+    const args: NormAttrs = { ...more, ...(name === 'dim' ? { dim: moved[0] ?? -1 } : { dims: moved }) };
     return [emit.line(`${emit.module(undefined, args)}(${given.name})`, { ...given, shape })];
   }
   const input = emit.keras(given);
-  return [emit.line(`${emit.module()}(${input.name})`, { ...input, shape })];
+  return [emit.line(`${emit.module(undefined, more)}(${input.name})`, { ...input, shape })];
 }
 
 /** Normalization: (x − mean) / max(√variance, 1e-7). */
@@ -28,11 +29,12 @@ export function emitNormalization(emit: Emit): Emitted {
   const given = emit.inputs[0] as Ref;
   const dims = emit.twin?.modules[0]?.args['dims'];
   const axes = Array.isArray(dims) ? (dims as readonly number[]) : [];
+  const shape = emit.twin?.tensors[0]?.shape ?? [];
   if (given.features !== null && given.axes.length === 2 && emit.calls === 1 && axes.length === 1) {
     emit.gives(given.features);
-    return [emit.line(`${emit.module()}(${given.name})`, given)];
+    return [emit.line(`${emit.module(undefined, { shape })}(${given.name})`, given)];
   }
-  return emitByDims(emit, axes, 'dims');
+  return emitByDims(emit, axes, 'dims', { shape });
 }
 
 export function emitUnitNorm(emit: Emit): Emitted {
@@ -206,7 +208,7 @@ export function emitOwn(emit: Emit): Emitted {
 export function emitSpectralNorm(emit: Emit): Emitted {
   const child = emit.children[0];
   if (child === undefined) return emit.refuse('the file does not say what it wraps');
-  return emit.inner(child, emit.inputs, emit.module());
+  return emit.inner(child, emit.inputs, () => emit.module());
 }
 
 /** TimeDistributed: batch and steps are one axis for the inner layer. */
@@ -218,8 +220,7 @@ export function emitTimeDistributed(emit: Emit): Emitted {
   const shape = emit.outputShapes[0] ?? null;
   const step = input.shape === null ? null : [null, ...input.shape.slice(2)];
   const flat = emit.line(`${input.name}.flatten(0, 1)`, { shape: step, axes: plainAxes(input.axes.length - 1) });
-  const self = child.kind === 'model' || emit.twin?.modules.length === 0 ? '' : emit.module();
-  const [result] = emit.inner(child, [flat], self);
+  const [result] = emit.inner(child, [flat], () => emit.module());
   if (result === undefined) return emit.refuse(`its inner ${child.type} gives nothing`);
   const ordered = emit.keras(result);
   const output = emit.line(`${ordered.name}.unflatten(0, ${input.name}.shape[:2])`, {
