@@ -31,7 +31,7 @@ export function computeTensor(planned: PlannedTensor, find: Find): Tensor {
     identity: `planned:${planned.name}`,
     storage: `planned:${planned.name}`,
     async readInto(start, count, into, signal) {
-      bytes ??= evaluate(expr, find, signal).then((values) => {
+      bytes ??= evaluateExpr(expr, find, signal).then((values) => {
         const whole = new Uint8Array(byteLength);
         encodeFloats(values, dtype, whole);
         return whole;
@@ -54,7 +54,7 @@ export function computeTensor(planned: PlannedTensor, find: Find): Tensor {
   };
 }
 
-async function evaluate(expr: Expr, find: Find, signal: AbortSignal | undefined): Promise<Float64Array> {
+export async function evaluateExpr(expr: Expr, find: Find, signal: AbortSignal | undefined): Promise<Float64Array> {
   if (!computes(expr)) {
     const compiled = compileExpr(expr, find);
     if (familyOf(compiled.dtype) !== 'float')
@@ -72,7 +72,7 @@ async function evaluate(expr: Expr, find: Find, signal: AbortSignal | undefined)
   }
   if (expr.op !== 'compute') throw new BnsumError({ code: 'INTERNAL', reason: 'arithmetic inside a move' });
   const operands: Float64Array[] = [];
-  for (const part of expr.of) operands.push(await evaluate(part, find, signal));
+  for (const part of expr.of) operands.push(await evaluateExpr(part, find, signal));
   const [first = new Float64Array(0), second] = operands;
   const arg = (name: string): number => expr.args[name] ?? 0;
   switch (expr.name) {

@@ -1,5 +1,5 @@
 import type { Json } from '../../ir/json.ts';
-import { isList } from '../../ir/json.ts';
+import { isList, isObject, objectAt, stringAt } from '../../ir/json.ts';
 import type { NormAttrs } from '../../ir/model.ts';
 import { activationOfName } from '../../layers/activation-function.ts';
 import { numbersOf } from '../../layers/attribute.ts';
@@ -155,6 +155,8 @@ export function emitOperation(emit: Emit): Emitted {
       return [emitSqueeze(emit, given, all)];
     case 'matmul':
       return [emitMatmul(emit, all)];
+    case 'getitem':
+      return [emitIndex(emit, given, all)];
     case 'cast':
       return [emitCast(emit, given, all)];
     default: {
@@ -297,6 +299,39 @@ function emitMatmul(emit: Emit, all: readonly Argument[]): Ref {
   }
   const shape = emit.outputShapes[0] ?? null;
   return emit.line(`${a.name} @ ${b.name}`, { shape, axes: plainAxes(shape?.length ?? a.axes.length) });
+}
+
+/** x[…] with literal indices: numbers, slices, None and an ellipsis. */
+function emitIndex(emit: Emit, given: Ref, all: readonly Argument[]): Ref {
+  const input = emit.keras(given);
+  const told = emit.call.attrs.get('key') ?? emit.call.attrs.get('slice_spec') ?? all.find((one) => !isRef(one));
+  const key =
+    told !== undefined && typeof told === 'object' && told !== null && 'constant' in told
+      ? told.constant
+      : (told as Json | undefined);
+  if (key === undefined) return emit.refuse('an index that is not in the file');
+  const items = isList(key) ? key : [key];
+  const shape = emit.outputShapes[0] ?? null;
+  if (shape === null) return emit.refuse('an index whose result has an unknown shape');
+  const text = items.map((item) => indexText(emit, item)).join(', ');
+  return emit.line(`${input.name}[${text}]`, { shape, axes: plainAxes(shape.length) });
+}
+
+function indexText(emit: Emit, item: Json): string {
+  if (item === null) return 'None';
+  if (typeof item === 'number') return String(item);
+  const config = isObject(item) ? (objectAt(item, 'config') ?? item) : undefined;
+  if (item === '...' || stringAt(item, 'class_name') === '__ellipsis__') return '...';
+  if (config === undefined || !(config.has('start') || config.has('stop') || config.has('step'))) {
+    return emit.refuse('an index that is neither a number nor a slice');
+  }
+  const [start, stop, step] = ['start', 'stop', 'step'].map((name) => config.get(name) ?? null);
+  for (const bound of [start, stop, step]) {
+    if (bound !== null && typeof bound !== 'number') return emit.refuse('a slice whose bounds are computed');
+  }
+  if (typeof step === 'number' && step < 0) return emit.refuse('a slice that runs backwards');
+  const word = (bound: Json | undefined): string => (typeof bound === 'number' ? String(bound) : '');
+  return `${word(start)}:${word(stop)}${typeof step === 'number' && step !== 1 ? `:${step}` : ''}`;
 }
 
 const TORCH_TYPES: ReadonlySet<string> = new Set([

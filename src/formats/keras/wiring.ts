@@ -139,7 +139,7 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
     builder.calls.push({
       layer: operation ? null : spec.path,
       op: operation ? operationName(spec) : '',
-      attrs: call.attrs,
+      attrs: operation ? operationAttrs(spec.attrs, call.attrs) : call.attrs,
       inputs: call.arguments.map((argument) => {
         if (!('layer' in argument)) return argument;
         return valueAt(argument) ?? missingTensor(file, spec.path, argument);
@@ -150,6 +150,11 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
   const ends = (list: readonly History[]): number[] =>
     list.map((history) => valueAt(history) ?? missingTensor(file, model.path, history));
   return { inputs: ends(inputs), outputs: ends(outputs), values: builder.values, calls: builder.calls };
+}
+
+/** An operation's own settings (axis, newshape) stand in its config; what a call says wins. */
+function operationAttrs(config: JsonObject, call: JsonObject): JsonObject {
+  return new Map([...config, ...call].filter(([key]) => key !== 'name'));
 }
 
 function operationName(spec: LayerSpec): string {
