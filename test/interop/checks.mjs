@@ -20,7 +20,8 @@ export function compareWithKeras(says, summary) {
       continue;
     }
     expect(`${row.path} count`, layer.keras, row.count);
-    if (row.shape !== null) expect(`${row.path} output shape`, layer.outputShape, row.shape);
+    // A layer that is called with several sizes has several shapes; bnsum shows the first call's.
+    if (row.shapes.length > 0) expect(`${row.path} output shape`, layer.outputShape, row.shapes[0]);
   }
   // One layer that goes wrong drags those behind it along.
   return wrong.length > 4 ? [...wrong.slice(0, 4), `and ${wrong.length - 4} more`] : wrong;
@@ -40,12 +41,12 @@ export function compareWithTorch(totals, summary, whose) {
 export const TOLERANCE = 1e-4;
 
 /** Outputs, control and totals of a converted model. `checked` is PyTorch's answer; `summaries` of Keras and .pt file. */
-export function compareConverted(checked, summaries, outputs) {
+export function compareConverted(checked, summaries, tolerance = TOLERANCE) {
   const wrong = [];
-  if (!(checked.error <= TOLERANCE)) wrong.push(`outputs differ: ${checked.error.toExponential(2)} > ${TOLERANCE}`);
-  if (checked.control !== null && !(checked.control > TOLERANCE))
-    wrong.push(`control: swapped mean and variance change nothing (${checked.control.toExponential(2)})`);
-  if (checked.constant && outputs !== undefined) wrong.push('the outputs that were compared are constant');
+  if (!(checked.error <= tolerance)) wrong.push(`outputs differ: ${checked.error.toExponential(2)} > ${tolerance}`);
+  if (checked.control !== null && !(checked.control > tolerance))
+    wrong.push(`control: weights that were spoiled change nothing (${checked.control.toExponential(2)})`);
+  if (checked.constant && checked.control !== null) wrong.push('the outputs that were compared are constant');
   const [before, after] = summaries;
   wrong.push(...compareWithTorch(checked.totals, before, 'bnsum of the Keras file'));
   wrong.push(...compareWithTorch(checked.totals, after, 'bnsum of the converted file'));

@@ -276,7 +276,7 @@ def channels_first_chain():
         L.Conv2D(4, 3, data_format="channels_first", padding="same"),
         L.BatchNormalization(axis=1),
         L.Activation("relu"),
-        L.AveragePooling2D(data_format="channels_first"),
+        L.AveragePooling2D(2, data_format="channels_first"),
         L.Flatten(),
         L.Dense(3),
     )

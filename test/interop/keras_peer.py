@@ -37,6 +37,71 @@ IMAGES = {
 }
 
 
+def lend_kernels():
+    """Lets every convolution of Keras run on a CPU, where TensorFlow's kernels know neither channels_first nor, for
+    the transposed ones, dilation: the same kernels on transposed data, and with the holes of the dilation filled in
+    with zeros. Both are Keras' own definitions of these options.
+    """
+    from keras.src.backend.tensorflow import nn
+
+    def lend(name):
+        function = getattr(nn, name)
+        signature = inspect.signature(function)
+
+        def call(*args, **options):
+            given = signature.bind(*args, **options)
+            given.apply_defaults()
+            values = dict(given.arguments)
+            rank = len(values["inputs"].shape)
+            if name == "conv_transpose":
+                values["kernel"], values["dilation_rate"] = dilated(
+                    values["kernel"], values["dilation_rate"]
+                )
+            if values["data_format"] != "channels_first":
+                return function(**values)
+            values["inputs"] = tf.transpose(values["inputs"], [0, *range(2, rank), 1])
+            outputs = function(**{**values, "data_format": "channels_last"})
+            return tf.transpose(outputs, [0, rank - 1, *range(1, rank - 1)])
+
+        setattr(nn, name, call)
+        setattr(keras.src.backend.nn, name, call)
+
+    for name in ("conv", "conv_transpose"):
+        lend(name)
+
+    # Keras turns an addition of a (1, C, 1, 1) bias into bias_add and takes the last axis for the channels where it
+    # happens to have C elements too. Subtracting the negative is the same number on the axis that is meant.
+    add = keras.src.backend.numpy.add
+
+    def add_where_it_stands(x1, x2):
+        a, b = getattr(x1, "shape", ()), getattr(x2, "shape", ())
+        if len(a) == len(b) > 2 and b[-1] == 1 and a[-1] in tuple(b):
+            return keras.src.backend.numpy.subtract(x1, keras.src.backend.numpy.negative(x2))
+        return add(x1, x2)
+
+    keras.src.backend.numpy.add = add_where_it_stands
+
+
+def dilated(kernel, rate):
+    """The kernel with zeros between its elements, and the rate 1."""
+    kernel = tf.convert_to_tensor(kernel)
+    rates = [rate] * (len(kernel.shape) - 2) if isinstance(rate, int) else rate
+    for axis, step in enumerate(rates):
+        size = kernel.shape[axis]
+        if step > 1 and size > 1:
+            wide = np.zeros(((size - 1) * step + 1, size), "float32")
+            wide[np.arange(size) * step, np.arange(size)] = 1
+            kernel = tf.tensordot(
+                tf.constant(wide, kernel.dtype), kernel, [[1], [axis]]
+            )
+            kernel = tf.transpose(
+                kernel, [*range(1, axis + 1), 0, *range(axis + 1, len(kernel.shape))]
+            )
+    return kernel, 1
+
+
+lend_kernels()
+
 # --- what Keras says ----------------------------------------------------------------------------------------------
 
 
@@ -63,13 +128,13 @@ def inner_layers(layer):
 
 
 def layer_rows(layer, path):
-    """One row for the layer and one for each below it: path, type, count, shape of the last call (None: no call)."""
+    """One row for the layer and one for each below it: path, type, count, shape of each call, first to last."""
     nodes = layer._inbound_nodes
     own = {
         "path": path,
         "type": type(layer).__name__,
         "count": layer.count_params(),
-        "shape": flat_shapes(nodes[-1].output_tensors) if nodes else None,
+        "shapes": [flat_shapes(node.output_tensors) for node in nodes],
     }
     below = [
         row

@@ -6,6 +6,7 @@ standard output, while descriptor 1 leads to standard error.
 
 import json
 import os
+import re
 import sys
 import traceback
 
@@ -34,10 +35,16 @@ def serve(handlers):
             answer = {"id": number, "value": handlers[name](**request)}
             text = json.dumps(answer)
         except Exception as error:  # noqa: BLE001 -- whatever a framework raises is what the test reports
+            told = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split(
+                "Arguments received by"
+            )[0]
+            told = " ".join(told.split())
+            if len(told) > 300:
+                told = f"{told[:120]} … {told[-170:]}"
             last = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{os.path.basename(last.filename)}:{last.lineno}"
             text = json.dumps(
-                {"id": number, "error": f"{type(error).__name__}: {error} ({place})"}
+                {"id": number, "error": f"{type(error).__name__}: {told} ({place})"}
             )
         answers.write(text + "\n")
         answers.flush()

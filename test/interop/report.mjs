@@ -9,6 +9,7 @@ export class Report {
   passed = 0;
   failures = [];
   refused = 0;
+  skipped = 0;
   notes = [];
 
   /** One thing that was tried: counted, and when `wrong` is not empty listed with all that was wrong. */
@@ -46,7 +47,7 @@ export class Report {
       for (const text of wrong) this.say(`  ${suite}: ${name}: ${text}`);
     for (const note of this.notes) this.say(`note: ${note}`);
     this.say(
-      `\n${this.refused} of the passed are refusals that expected-refusals.json lists; ${seconds(performance.now() - started)} in all`,
+      `\n${this.refused} of the passed are refusals that expected-refusals.json lists; ${this.skipped} cases Keras does not run (not-run.json); ${seconds(performance.now() - started)} in all`,
     );
     this.say(`${this.passed} passed, ${this.failures.length} failed`);
   }

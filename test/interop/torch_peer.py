@@ -91,7 +91,24 @@ def difference(wanted, got, outputs):
     return worst
 
 
-def compare(module_file, weights, arrays, inputs, outputs, control=False):
+def spoil(state):
+    """The state_dict with one mistake that a comparison must see, or it sees nothing; None: nothing to spoil.
+
+    Where there is a BatchNorm, mean and variance of the first one in each other's place; else the first tensor of
+    more than one element in reverse order.
+    """
+    for name in state:
+        if name.endswith("running_mean"):
+            other = f"{name[: -len('mean')]}var"
+            return {**state, name: state[other], other: state[name].abs()}
+    for name, tensor in state.items():
+        backwards = tensor.flatten().flip(0).reshape(tensor.shape)
+        if tensor.is_floating_point() and not torch.equal(backwards, tensor):
+            return {**state, name: backwards}
+    return None
+
+
+def compare(module_file, weights, arrays, inputs, outputs):
     """Runs the converted model on Keras' inputs. `inputs` and `outputs` are the receipt's ports."""
     gc.collect()
     model, state = load_strictly(module_file, weights)
@@ -111,24 +128,18 @@ def compare(module_file, weights, arrays, inputs, outputs, control=False):
     tensors = [to_torch(x, port["axes"]) for x, port in zip(given, inputs)]
     with torch.no_grad():
         error = difference(wanted, flatten(model(*tensors)), outputs)
-        swapped = None
-        if control:
-            # One BatchNorm's mean and variance in each other's place must be visible, or the test sees nothing.
-            name = next(key for key in state if key.endswith("running_mean"))[
-                : -len("running_mean")
-            ]
-            wrong = dict(state)
-            wrong[f"{name}running_mean"] = state[f"{name}running_var"]
-            wrong[f"{name}running_var"] = state[f"{name}running_mean"].abs()
+        spoiled = None
+        wrong = spoil(state)
+        if wrong is not None:
             model.load_state_dict(wrong, strict=True)
-            swapped = difference(wanted, flatten(model(*tensors)), outputs)
+            spoiled = difference(wanted, flatten(model(*tensors)), outputs)
     constant = all(
         y.size > 1 and np.ptp(y) == 0 for y in wanted if y.dtype.kind == "f"
     ) and any(y.dtype.kind == "f" for y in wanted)
     huge = 1e30
     return {
         "error": min(error, huge),
-        "control": None if swapped is None else min(swapped, huge),
+        "control": None if spoiled is None else min(spoiled, huge),
         "totals": totals(model),
         "constant": bool(constant),
     }
