@@ -19,7 +19,7 @@ function scalarText(value: unknown): string | null {
  * Pieces of JSON text, two spaces a level, lists of plain values on one line. Maps are objects, bigints whole numbers,
  * NaN and the infinities strings; undefined members are left out. Lone surrogates are written as escapes.
  */
-function* jsonPieces(value: unknown, indent: string): Generator<string> {
+export function* jsonPieces(value: unknown, indent: string): Generator<string> {
   const scalar = scalarText(value);
   if (scalar !== null) {
     yield scalar;
@@ -54,7 +54,7 @@ function* jsonPieces(value: unknown, indent: string): Generator<string> {
 }
 
 /** Gathers small pieces, so that each write is worth its call. */
-function* gathered(pieces: Iterable<string>): Generator<string> {
+export function* gathered(pieces: Iterable<string>): Generator<string> {
   let held: string[] = [];
   let size = 0;
   for (const piece of pieces) {

@@ -1,0 +1,211 @@
+import { Command, CommanderError, Option } from 'commander';
+import { CATEGORIES, type Category } from '../diff/change.ts';
+import { type Budget, parseBudget } from '../diff/policy.ts';
+import { DIFF_VIEWS } from '../views/diff-registry.ts';
+import type { DiffView } from '../views/diff-view.ts';
+import type { DiffConfig } from './bndiff-config.ts';
+import { choose, usage, usageOf } from './usage.ts';
+
+export type BndiffTask = 'compare' | 'update' | 'check' | 'install-git' | 'print-gitconfig';
+
+export interface BndiffOptions {
+  readonly task: BndiffTask;
+  readonly files: readonly string[];
+  readonly view: DiffView;
+  readonly output: string | undefined;
+  readonly quiet: boolean;
+  readonly color: boolean | undefined;
+  readonly config: string | undefined;
+  readonly pick: string | undefined;
+  readonly values: boolean;
+  readonly rtol: number;
+  readonly atol: number;
+  readonly requireKnown: boolean;
+  readonly budgets: readonly Budget[];
+  readonly deny: readonly Category[];
+  readonly ignore: ReadonlySet<Category>;
+  readonly frozen: readonly string[];
+}
+
+const EXAMPLES = `Examples:
+  bndiff old.h5 new.h5                       what changed, in both frameworks' words
+  bndiff model.h5 model.pt --values          is the conversion right, bit for bit?
+  bndiff git:main:model.h5 model.h5          against another revision (Git LFS too)
+  bndiff --update model.h5                   write model.h5.bnlock.json, to be committed
+  bndiff --check                             compare every lock file below here with its model
+  bndiff a.h5 b.h5 --budget +1% --deny bn,dtype --assert-frozen 'backbone*'
+`;
+
+interface Parsed {
+  readonly update?: boolean;
+  readonly check?: boolean;
+  readonly installGit?: boolean;
+  readonly printGitconfig?: boolean;
+  readonly format?: string;
+  readonly output?: string;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+  readonly config?: string;
+  readonly pick?: string;
+  readonly values?: boolean;
+  readonly rtol?: string;
+  readonly atol?: string;
+  readonly requireKnown?: boolean;
+  readonly budget: readonly string[];
+  readonly deny: readonly string[];
+  readonly ignore: readonly string[];
+  readonly assertFrozen: readonly string[];
+}
+
+function repeated(flags: string, text: string): Option {
+  return new Option(flags, text)
+    .default([], 'none')
+    .argParser((word: string, before: readonly string[]) => [...before, word]);
+}
+
+function program(): Command {
+  return new Command('bndiff')
+    .description('What changed between two models, for people and for CI. No Python needed.')
+    .usage('[options] A B')
+    .argument('[FILES...]', 'model files, summaries (bnsum --format json), lock files, or git:REV:PATH')
+    .option('--values', 'compare the values too: weights and BatchNorm statistics, tensor by tensor')
+    .option('--rtol <x>', 'relative tolerance, of the first file’s value (default: 0)')
+    .option('--atol <x>', 'absolute tolerance (default: 0: the bits must be equal)')
+    .option('--require-known', 'status 1 when something could not be compared')
+    .option('--update', 'write MODEL.bnlock.json beside each model; with --values its hashes too')
+    .option('--check', 'compare lock files (all below here when none is named) with their models; never writes')
+    .addOption(repeated('--budget <limit>', 'e.g. +1%, keras.total<=30M, torch.parameters+2%, bytes<=100MB'))
+    .addOption(repeated('--deny <list>', `status 1 for these changes: ${CATEGORIES.join(', ')}`))
+    .addOption(repeated('--ignore <list>', 'leave these changes out (same words)'))
+    .addOption(repeated('--assert-frozen <glob>', 'weights and statistics of these layers must not change'))
+    .option(
+      '--format <name>',
+      `form of the report: ${DIFF_VIEWS.map((view) => view.name).join(', ')} (default: text, or by the extension of --output)`,
+    )
+    .option('-o, --output <file>', 'write the report to a file, complete or not at all')
+    .option('--config <file>', 'architecture for weights-only files: to_json(), config.json or another Keras file')
+    .option('--pick <name>', 'which state_dict of a checkpoint')
+    .option('--install-git', 'let git diff and git log -p show models (this repository)')
+    .option('--print-gitconfig', 'print what --install-git would set')
+    .option('-q, --quiet', 'only the answer')
+    .addOption(new Option('--color', 'colours even without a terminal (also FORCE_COLOR)'))
+    .addOption(new Option('--no-color', 'no colours (also NO_COLOR, TERM=dumb)'))
+    .option('--debug', 'stack traces of errors')
+    .option('-V, --version', 'the version')
+    .helpOption('-h, --help', 'this help')
+    .addHelpText('beforeAll', EXAMPLES)
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Defaults come from bnsum.config.json or the key bnsum of package.json, under "diff".',
+        'With --budget, --deny or --assert-frozen only their breach is status 1; else every difference is.',
+        'Exit status: 0 same, 1 differs, stale or breached, 2 trouble, 70 a bug of bndiff.',
+      ].join('\n'),
+    );
+}
+
+function toleranceOf(name: string, word: string | undefined, fallback: number): number {
+  if (word === undefined) return fallback;
+  const value = Number(word);
+  if (word.trim() !== '' && Number.isFinite(value) && value >= 0) return value;
+  throw usage(`--${name} takes a number from 0 on, not '${word}'`);
+}
+
+function categories(flag: string, words: readonly string[]): readonly Category[] {
+  return words
+    .flatMap((word) => word.split(','))
+    .map((word) => word.trim())
+    .filter((word) => word !== '')
+    .map((word) => choose(`word for --${flag}`, word, CATEGORIES));
+}
+
+function budgetOf(text: string): Budget {
+  const budget = parseBudget(text);
+  if (budget !== null) return budget;
+  throw usage(`'${text}' is no budget`, 'try +1%, +5000, keras.total<=30M, torch.parameters+2% or bytes<=100MB');
+}
+
+function taskOf(parsed: Parsed): BndiffTask {
+  const asked: BndiffTask[] = [
+    ...(parsed.update === true ? (['update'] as const) : []),
+    ...(parsed.check === true ? (['check'] as const) : []),
+    ...(parsed.installGit === true ? (['install-git'] as const) : []),
+    ...(parsed.printGitconfig === true ? (['print-gitconfig'] as const) : []),
+  ];
+  if (asked.length > 1) throw usage(`--${asked[0]} and --${asked[1]} are two tasks`, 'give one of them');
+  return asked[0] ?? 'compare';
+}
+
+/**
+ * The command line as typed options over the defaults of a config file, or the help text. Throws BnsumError USAGE with
+ * the nearest word.
+ */
+export function parseBndiff(
+  words: readonly string[],
+  helpColumns: number | null,
+  loadConfig: () => DiffConfig,
+): BndiffOptions | { readonly help: string } {
+  const command = program();
+  let help = '';
+  command.exitOverride().configureOutput({
+    writeOut: (text) => {
+      help += text;
+    },
+    writeErr: () => undefined,
+    getOutHelpWidth: () => helpColumns ?? 100,
+    getOutHasColors: () => false,
+  });
+  try {
+    command.parse([...words], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { help };
+    throw usageOf('bndiff', error);
+  }
+  const parsed = command.opts<Parsed>();
+  const files = command.args;
+  const task = taskOf(parsed);
+  if (task === 'compare' && files.length !== 2) {
+    throw files.length > 2
+      ? usage(`'${files[2]}' is one file too many`, 'give two files')
+      : usage(
+          files.length === 0 ? 'no file given' : 'only one file given',
+          'try: bndiff old.h5 new.h5, or bndiff --help',
+        );
+  }
+  if (task === 'update' && files.length === 0) throw usage('no model given', 'try: bndiff --update model.h5');
+  const wantsConfig = task === 'compare' || task === 'check' || task === 'update';
+  const defaults: DiffConfig = wantsConfig ? loadConfig() : {};
+  const name = parsed.format ?? nameByExtension(parsed.output) ?? 'text';
+  const chosen = choose(
+    'format',
+    name,
+    DIFF_VIEWS.map((view) => view.name),
+  );
+  const view = DIFF_VIEWS.find((one) => one.name === chosen);
+  if (view === undefined) throw usage(`unknown format '${name}'`);
+  return {
+    task,
+    files,
+    view,
+    output: parsed.output,
+    quiet: parsed.quiet === true,
+    color: words.includes('--color') || words.includes('--no-color') ? parsed.color : undefined,
+    config: parsed.config,
+    pick: parsed.pick,
+    values: parsed.values ?? defaults.values ?? false,
+    rtol: toleranceOf('rtol', parsed.rtol, defaults.rtol ?? 0),
+    atol: toleranceOf('atol', parsed.atol, defaults.atol ?? 0),
+    requireKnown: parsed.requireKnown ?? defaults.requireKnown ?? false,
+    budgets: (parsed.budget.length > 0 ? parsed.budget : (defaults.budget ?? [])).map(budgetOf),
+    deny: categories('deny', parsed.deny.length > 0 ? parsed.deny : (defaults.deny ?? [])),
+    ignore: new Set(categories('ignore', parsed.ignore.length > 0 ? parsed.ignore : (defaults.ignore ?? []))),
+    frozen: parsed.assertFrozen.length > 0 ? parsed.assertFrozen : (defaults.assertFrozen ?? []),
+  };
+}
+
+function nameByExtension(output: string | undefined): string | undefined {
+  if (output === undefined) return undefined;
+  return DIFF_VIEWS.find((view) => view.extensions.some((extension) => output.toLowerCase().endsWith(extension)))?.name;
+}

@@ -1,0 +1,243 @@
+import { explainPair } from '../account/explain-pair.ts';
+import { planTranslation } from '../convert/plan.ts';
+import { translate } from '../convert/translate.ts';
+import { countElements } from '../ir/build.ts';
+import { BnsumError } from '../ir/error.ts';
+import type { Json } from '../ir/json.ts';
+import type { NormAttrs, NormValue } from '../ir/model.ts';
+import { familyOfType } from '../layers/registry.ts';
+import { type CompareOptions, type Comparison, compareSides } from './compare.ts';
+import type { LayerPair, Pairing } from './pair.ts';
+import { factsOf, nameOf, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { hashTensor, newBuffers } from './values.ts';
+
+/** A module's constructor arguments as a reader of a PyTorch file would have them. */
+function argsOf(args: NormAttrs): ReadonlyMap<string, Json> {
+  const plain = (value: NormValue): Json => {
+    if (Array.isArray(value)) return (value as readonly NormValue[]).map(plain);
+    if (typeof value === 'object' && value !== null) {
+      return new Map(
+        Object.entries(value as Readonly<Record<string, NormValue>>).map(([key, one]) => [key, plain(one)]),
+      );
+    }
+    return value as Json;
+  };
+  return new Map(Object.entries(args).map(([key, value]) => [key, plain(value)]));
+}
+
+/**
+ * A Keras model in PyTorch's words, tensors included: what bnconvert would write, as a side. Throws BnsumError REFUSED
+ * or MISMATCH naming the layer that has no counterpart.
+ */
+export function translatedSide(side: Side): Side {
+  if (side.model === null) throw new BnsumError({ code: 'INTERNAL', reason: 'a translation needs a model' });
+  const plan = planTranslation(side.model, { file: side.label });
+  const entries = translate(plan);
+  const owned = new Map<string, SideWeight[]>();
+  for (const [index, planned] of plan.tensors.entries()) {
+    const entry = entries[index];
+    if (entry === undefined) continue;
+    const dot = planned.name.lastIndexOf('.');
+    const module = dot < 0 ? '' : planned.name.slice(0, dot);
+    const weight: SideWeight = {
+      role: planned.name.slice(dot + 1),
+      class: planned.class,
+      name: planned.filled ? planned.name : planned.sources.map((source) => source.name).join(', '),
+      shape: planned.shape,
+      dtype: planned.dtype,
+      elements: countElements(planned.shape, side.label, planned.name),
+      bytes: entry.tensor.byteLength,
+      trainable: planned.class === 'weight' && planned.isParameter ? planned.requiresGrad : null,
+      tied: null,
+      tensor: entry.tensor,
+      sha256: null,
+      filled: planned.filled,
+    };
+    const list = owned.get(module);
+    if (list) list.push(weight);
+    else owned.set(module, [weight]);
+  }
+  const modules = new Map(plan.modules.map((module) => [module.path, module]));
+  const layers = [...owned].map(([path, weights]): SideLayer => {
+    const made = modules.get(path);
+    const type = made?.type ?? '';
+    const attrs = argsOf(made?.args ?? {});
+    const family = made?.custom === true ? undefined : familyOfType('torch', type, attrs);
+    const kind = family?.kind ?? 'unknown';
+    const norm = family?.normalise(type, attrs, 'torch', '') ?? {};
+    const layer = { path, parent: null, kind, type };
+    return {
+      ...layer,
+      name: nameOf('torch', layer),
+      container: false,
+      known: family !== undefined,
+      trainable: null,
+      policy: null,
+      facts: factsOf(kind, norm, attrs, null),
+      outputShape: null,
+      inputs: null,
+      weights,
+      keras: 0,
+      torch: weights.reduce((sum, weight) => sum + (weight.class === 'weight' ? weight.elements : 0), 0),
+      buffers: 0,
+    };
+  });
+  return { ...side, dialect: 'torch', layers, architecture: false, chain: false, inputShapes: null, outputs: null };
+}
+
+/** Ways of matching modules whose names differ, the surest first. */
+const SIGNATURES: readonly ((layer: SideLayer) => string)[] = [
+  (layer) => `${layer.kind} ${tensorsOf(layer)}`,
+  (layer) => tensorsOf(layer),
+  // With and without bias, or with and without a counter, it is still that layer.
+  (layer) =>
+    `${layer.kind} ${layer.weights.find((weight) => weight.role === 'weight')?.shape.join('x') ?? tensorsOf(layer)}`,
+];
+
+function tensorsOf(layer: SideLayer): string {
+  return layer.weights
+    .map((weight) => `${weight.role}:${weight.shape.join('x')}`)
+    .toSorted()
+    .join(' ');
+}
+
+/** Pairs modules of a translated side with those of a file: by path, then content, then kind and shape in order. */
+async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSignal): Promise<Pairing> {
+  const left = a.layers.filter((layer) => layer.weights.length > 0);
+  const right = b.layers.filter((layer) => layer.weights.length > 0);
+  const partner = new Map<SideLayer, LayerPair>();
+  const taken = new Set<SideLayer>();
+  const ambiguous: SideLayer[] = [];
+  const join = (one: SideLayer, other: SideLayer, by: LayerPair['by']): void => {
+    partner.set(one, { a: one, b: other, by });
+    taken.add(other);
+  };
+  const paths = new Map(right.map((layer) => [layer.path, layer]));
+  for (const layer of left) {
+    const found = paths.get(layer.path);
+    if (found !== undefined) join(layer, found, 'path');
+  }
+  const open = (): [SideLayer[], SideLayer[]] => [
+    left.filter((layer) => !partner.has(layer)),
+    right.filter((layer) => !taken.has(layer)),
+  ];
+  if (values) await pairByContent(...open(), join, signal);
+  for (const signature of SIGNATURES) {
+    const [ours, theirs] = open();
+    const groups = new Map<string, SideLayer[]>();
+    for (const layer of theirs) {
+      const key = signature(layer);
+      const list = groups.get(key);
+      if (list) list.push(layer);
+      else groups.set(key, [layer]);
+    }
+    const counts = new Map<string, number>();
+    for (const layer of ours) counts.set(signature(layer), (counts.get(signature(layer)) ?? 0) + 1);
+    const cursors = new Map<string, number>();
+    for (const layer of ours) {
+      const key = signature(layer);
+      const group = groups.get(key) ?? [];
+      const at = cursors.get(key) ?? 0;
+      const found = group[at];
+      if (found === undefined) continue;
+      cursors.set(key, at + 1);
+      if (group.length > 1 || (counts.get(key) ?? 0) > 1) ambiguous.push(layer);
+      join(layer, found, 'order');
+    }
+  }
+  return {
+    pairs: left.flatMap((layer) => partner.get(layer) ?? []),
+    removed: left.filter((layer) => !partner.has(layer)),
+    added: right.filter((layer) => !taken.has(layer)),
+    ambiguous,
+  };
+}
+
+async function pairByContent(
+  left: readonly SideLayer[],
+  right: readonly SideLayer[],
+  join: (one: SideLayer, other: SideLayer, by: 'content') => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const buffers = newBuffers();
+  const wordOf = async (layer: SideLayer): Promise<string | null> => {
+    // The largest tensor tells a layer; a shared bias of zeros does not.
+    const weight = layer.weights
+      .filter((one) => one.class === 'weight' && !one.filled)
+      .toSorted((one, other) => other.elements - one.elements)[0];
+    if (weight?.tensor == null || weight.tensor.encoding.kind !== 'dense') return null;
+    return `${weight.role} ${weight.dtype} ${weight.shape.join('x')} ${await hashTensor(weight.tensor, buffers, signal)}`;
+  };
+  const byContent = new Map<string, SideLayer[]>();
+  for (const layer of right) {
+    const word = await wordOf(layer);
+    if (word === null) continue;
+    const list = byContent.get(word);
+    if (list) list.push(layer);
+    else byContent.set(word, [layer]);
+  }
+  for (const layer of left) {
+    const word = await wordOf(layer);
+    const group = word === null ? undefined : byContent.get(word);
+    const found = group?.shift();
+    if (found !== undefined) join(layer, found, 'content');
+  }
+}
+
+/**
+ * Compares a Keras model with a PyTorch one in PyTorch's words: the Keras side is translated as bnconvert does, the
+ * tensors that a translation fills are compared with their fill values, and the two totals are explained.
+ */
+export async function compareAcross(a: Side, b: Side, options: CompareOptions): Promise<Comparison> {
+  const kerasFirst = a.dialect === 'keras';
+  const keras = kerasFirst ? a : b;
+  const torch = kerasFirst ? b : a;
+  if (keras.dialect !== 'keras' || torch.dialect !== 'torch') {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: torch.label,
+      reason: `a ${torch.dialect} model is not compared with a ${keras.dialect} one`,
+      next: 'Keras and PyTorch models are compared with each other, and each with its own kind',
+    });
+  }
+  if (keras.model === null || torch.model === null) {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: keras.model === null ? keras.label : torch.label,
+      reason: 'across frameworks the model files themselves are compared, not summaries or lock files',
+      next: 'name the two model files',
+    });
+  }
+  const translated = translatedSide(keras);
+  const first = kerasFirst ? translated : torch;
+  const second = kerasFirst ? torch : translated;
+  const pairing = await pairAcross(first, second, options.values !== null, options.signal);
+  const accounts = [a, b].map((side) => {
+    if (side.model === null || side.accounting === null) throw new BnsumError({ code: 'INTERNAL', reason: 'no model' });
+    return { model: side.model, accounting: side.accounting };
+  });
+  const [left, right] = accounts;
+  const explanation = left === undefined || right === undefined ? null : explainPair(left, right);
+  const compared = await compareSides(first, second, options, { pairing, across: true, explanation });
+  return {
+    ...compared,
+    a: { ...compared.a, dialect: a.dialect },
+    b: { ...compared.b, dialect: b.dialect },
+  };
+}
+
+/** Compares any two sides; across frameworks by translation. */
+export async function compare(a: Side, b: Side, options: CompareOptions): Promise<Comparison> {
+  if (a.dialect !== b.dialect) return compareAcross(a, b, options);
+  const compared = await compareSides(a, b, options);
+  if (a.model === null || b.model === null || a.accounting === null || b.accounting === null) return compared;
+  const same = a.counts.get('keras.total') === b.counts.get('keras.total');
+  if (same) return compared;
+  return {
+    ...compared,
+    explanation: explainPair(
+      { model: a.model, accounting: a.accounting },
+      { model: b.model, accounting: b.accounting },
+    ),
+  };
+}

@@ -1,0 +1,255 @@
+import type { Count } from '../account/count.ts';
+import { BnsumError } from '../ir/error.ts';
+import {
+  booleanAt,
+  EMPTY_OBJECT,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+} from '../ir/json.ts';
+import type { Shape } from '../ir/model.ts';
+import { formatLines } from './fact.ts';
+import { countsOf, nameOf, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { classOf, countAt, dialectOf, kindOf, shapeAt, sizesOf, stringsAt, totalsOf } from './side-summary.ts';
+import { hashTensor, hasValues, newBuffers } from './values.ts';
+
+/** The name of the lock file's schema: the `$id` of docs/schema/lock.schema.json, which the package carries. */
+export const LOCK_SCHEMA = 'urn:bnsum:schema:lock:1';
+export const LOCK_VERSION = 1;
+/** Raised when a rule counts or names something differently, so that an old lock file is known to be old. */
+export const RULE_VERSION = 1;
+export const LOCK_SUFFIX = '.bnlock.json';
+
+export function isLock(json: Json): boolean {
+  return stringAt(json, '$schema') === LOCK_SCHEMA;
+}
+
+/** Paths without the numbers that Keras gives and without the words of one release, unique, by the file's own path. */
+function canonicalPaths(side: Side): ReadonlyMap<string, string> {
+  const paths = new Map<string, string>();
+  if (side.dialect !== 'keras') {
+    for (const layer of side.layers) paths.set(layer.path, layer.path);
+    return paths;
+  }
+  const children = new Map<string | null, SideLayer[]>();
+  const known = new Set(side.layers.map((layer) => layer.path));
+  for (const layer of side.layers) {
+    const parent =
+      layer.parent !== null && known.has(layer.parent) && layer.parent !== layer.path ? layer.parent : null;
+    const list = children.get(parent);
+    if (list) list.push(layer);
+    else children.set(parent, [layer]);
+  }
+  const waiting: (string | null)[] = [null];
+  for (let index = 0; index < waiting.length; index += 1) {
+    const parent = waiting[index] ?? null;
+    const list = children.get(parent) ?? [];
+    const prefix = parent === null ? '' : `${paths.get(parent) ?? parent}/`;
+    const taken = new Set(list.filter((layer) => layer.name.base === null).map((layer) => layer.name.leaf));
+    const counters = new Map<string, number>();
+    const numbered = list
+      .filter((layer) => layer.name.base !== null)
+      .toSorted((one, other) => one.name.number - other.name.number);
+    for (const layer of list) if (layer.name.base === null) paths.set(layer.path, prefix + layer.name.leaf);
+    for (const layer of numbered) {
+      const base = layer.name.base ?? '';
+      let count = counters.get(base) ?? 0;
+      while (taken.has(count === 0 ? base : `${base}_${count}`)) count += 1;
+      const leaf = count === 0 ? base : `${base}_${count}`;
+      counters.set(base, count + 1);
+      taken.add(leaf);
+      paths.set(layer.path, prefix + leaf);
+    }
+    for (const layer of list) waiting.push(layer.path);
+  }
+  return paths;
+}
+
+function object(members: Readonly<Record<string, Json | undefined>>): JsonObject {
+  return new Map(Object.entries(members).filter((entry): entry is [string, Json] => entry[1] !== undefined));
+}
+
+export interface LockOptions {
+  /** Base name of the model. */
+  readonly file: string;
+  /** Layers whose tensors are kept by hash: by path. */
+  readonly hash: (path: string) => boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The canonical text of a side's lock file: keys sorted, two spaces a level, LF, numbers as JSON writes them; free of
+ * the framework's version and of numbers that Keras gives by itself. Reads the weights only of layers to be hashed.
+ */
+export async function lockText(side: Side, options: LockOptions): Promise<string> {
+  const paths = canonicalPaths(side);
+  const renamed = (path: string): string => paths.get(path) ?? path;
+  const buffers = newBuffers();
+  const layers: Json[] = [];
+  for (const layer of side.layers) {
+    const weights: Json[] = [];
+    const hash = options.hash(layer.path);
+    for (const weight of layer.weights) {
+      const readable = weight.tensor !== null && weight.tensor.encoding.kind === 'dense' && hasValues(weight.tensor);
+      const sha256 =
+        hash && readable && weight.tensor !== null
+          ? await hashTensor(weight.tensor, buffers, options.signal)
+          : undefined;
+      weights.push(
+        object({
+          role: weight.role,
+          class: weight.class,
+          shape: weight.shape,
+          dtype: weight.dtype,
+          trainable: weight.trainable ?? undefined,
+          tied: weight.tied === null ? undefined : tiedName(weight.tied, renamed),
+          sha256,
+        }),
+      );
+    }
+    const raw =
+      layer.kind === 'unknown' || layer.kind === 'wrapper' || layer.kind === 'lambda' || side.dialect !== 'keras';
+    layers.push(
+      object({
+        path: renamed(layer.path),
+        parent: layer.parent === null ? undefined : renamed(layer.parent),
+        kind: layer.kind,
+        type: raw && layer.type !== '' ? layer.type : undefined,
+        container: layer.container ? true : undefined,
+        known: layer.known,
+        trainable: layer.trainable ?? undefined,
+        policy: layer.policy ?? undefined,
+        facts: layer.facts.size === 0 ? undefined : layer.facts,
+        outputShape: layer.outputShape === null ? undefined : (layer.outputShape as Json),
+        inputs: layer.inputs === null ? undefined : layer.inputs.map(renamed),
+        weights: weights.length === 0 ? undefined : weights,
+      }),
+    );
+  }
+  const count = (rule: Parameters<Side['counts']['get']>[0]): Json => side.counts.get(rule) ?? null;
+  const json = object({
+    $schema: LOCK_SCHEMA,
+    version: LOCK_VERSION,
+    rules: RULE_VERSION,
+    model: object({ file: options.file, dialect: side.dialect }),
+    totals: object({
+      keras: object({
+        total: count('keras.total'),
+        trainable: count('keras.trainable'),
+        nonTrainable: count('keras.nonTrainable'),
+      }),
+      torch: object({
+        parameters: count('torch.parameters'),
+        trainable: count('torch.trainable'),
+        frozen: count('torch.frozen'),
+        buffers: count('torch.buffers'),
+      }),
+      state: object({ elements: count('state.elements'), unique: count('state.unique') }),
+      inference: object({ elements: count('inference.elements') }),
+    }),
+    bytes: count('bytes'),
+    architecture: side.architecture,
+    chain: side.chain,
+    inputShapes: side.inputShapes === null ? undefined : (side.inputShapes as Json),
+    outputs: side.outputs === null ? undefined : side.outputs.map(renamed),
+    layers,
+  });
+  return `${formatLines(json)}\n`;
+}
+
+function tiedName(tied: string, renamed: (path: string) => string): string {
+  const space = tied.lastIndexOf(' ');
+  return `${renamed(tied.slice(0, space))}${tied.slice(space)}`;
+}
+
+/** A lock file as a side; it has no values, only the hashes it keeps. Throws BnsumError MALFORMED or UNSUPPORTED. */
+export function sideOfLock(label: string, json: Json): Side {
+  const wrong = (place: string, reason: string): BnsumError =>
+    new BnsumError({ code: 'MALFORMED', file: label, place, reason, next: 'write it again with bndiff --update' });
+  if (!isObject(json)) throw wrong('', 'is not a JSON object');
+  if (json.get('version') !== LOCK_VERSION || json.get('rules') !== RULE_VERSION) {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: label,
+      reason: `it was written under version ${String(json.get('version'))}, rules ${String(json.get('rules'))}; version ${LOCK_VERSION}, rules ${RULE_VERSION} are read`,
+      next: 'write it again with bndiff --update',
+    });
+  }
+  const dialect = dialectOf(stringAt(objectAt(json, 'model'), 'dialect'), label);
+  const layers = (listAt(json, 'layers') ?? []).map((layer, index): SideLayer => {
+    const place = `layers[${index}]`;
+    const path = stringAt(layer, 'path');
+    if (path === undefined || !isObject(layer)) throw wrong(place, 'a layer needs a path');
+    const kind = kindOf(stringAt(layer, 'kind'), label, place);
+    const type = stringAt(layer, 'type') ?? '';
+    const parent = stringAt(layer, 'parent') ?? null;
+    return {
+      path,
+      parent,
+      name: nameOf(dialect, { path, parent, kind, type }),
+      container: booleanAt(layer, 'container') === true,
+      kind,
+      type,
+      known: booleanAt(layer, 'known') === true,
+      trainable: booleanAt(layer, 'trainable') ?? null,
+      policy: stringAt(layer, 'policy') ?? null,
+      facts: objectAt(layer, 'facts') ?? EMPTY_OBJECT,
+      outputShape: shapeAt(layer.get('outputShape')),
+      inputs: stringsAt(layer, 'inputs'),
+      weights: (listAt(layer, 'weights') ?? []).map((weight, at) =>
+        lockedWeight(weight, path, label, `${place}.weights[${at}]`),
+      ),
+      keras: 0,
+      torch: 0,
+      buffers: 0,
+    };
+  });
+  const shapes = listAt(json, 'inputShapes');
+  return {
+    label,
+    from: 'lock',
+    name: '',
+    format: 'lock',
+    dialect,
+    producer: '',
+    counts: countsOf(totalsOf(json, label), countAt(json, 'bytes')),
+    optimizer: null,
+    layers,
+    architecture: booleanAt(json, 'architecture') === true,
+    chain: booleanAt(json, 'chain') === true,
+    inputShapes: shapes === undefined ? null : shapes.map(plainShape),
+    outputs: stringsAt(json, 'outputs'),
+    model: null,
+    accounting: null,
+  };
+}
+
+function plainShape(value: Json): Shape | null {
+  const shape = shapeAt(value);
+  return shape === null || shape.some((part) => Array.isArray(part)) ? null : (shape as Shape);
+}
+
+function lockedWeight(weight: Json, path: string, label: string, place: string): SideWeight {
+  const shape = sizesOf(isObject(weight) ? weight.get('shape') : undefined, label, place);
+  const role = stringAt(weight, 'role') ?? '';
+  const elements = shape.reduce((product, axis) => product * axis, 1);
+  const bytes: Count = numberAt(weight, 'bytes') ?? 0;
+  return {
+    role,
+    class: classOf(stringAt(weight, 'class'), label, place),
+    name: `${path}/${role}`,
+    shape,
+    dtype: stringAt(weight, 'dtype') ?? '',
+    elements,
+    bytes,
+    trainable: booleanAt(weight, 'trainable') ?? null,
+    tied: stringAt(weight, 'tied') ?? null,
+    tensor: null,
+    sha256: stringAt(weight, 'sha256') ?? null,
+    filled: false,
+  };
+}

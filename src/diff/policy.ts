@@ -1,0 +1,144 @@
+import { type Count, minus, order, plus } from '../account/count.ts';
+import { type Category, type Change, categoriesOf } from './change.ts';
+import type { Comparison, RuleChange } from './compare.ts';
+import { RULES, type Rule } from './side.ts';
+
+/** An upper bound on a count: absolute, or on its growth since the first side. */
+export type Budget =
+  | { readonly text: string; readonly rule: Rule; readonly most: number }
+  | { readonly text: string; readonly rule: Rule; readonly grow: number; readonly unit: 'percent' | 'count' };
+
+export interface Policy {
+  readonly budgets: readonly Budget[];
+  readonly deny: readonly Category[];
+  /** Layers whose weights and statistics may not change. */
+  readonly frozen: readonly string[];
+  /** What cannot be compared is a no. */
+  readonly requireKnown: boolean;
+}
+
+/** One rule of the policy that does not hold. */
+export type Breach =
+  | { readonly code: 'budget'; readonly budget: Budget; readonly before: Count | null; readonly after: Count | null }
+  | { readonly code: 'denied'; readonly category: Category; readonly changes: number }
+  | { readonly code: 'frozen'; readonly glob: string; readonly layers: readonly string[] }
+  | { readonly code: 'frozen_unknown'; readonly glob: string; readonly layers: readonly string[] }
+  | { readonly code: 'unknown'; readonly names: readonly string[] };
+
+export type Verdict = 'same' | 'differs' | 'breached';
+
+export interface Judged {
+  readonly comparison: Comparison;
+  readonly breaches: readonly Breach[];
+  /** `differs` is a no unless the policy says what is. */
+  readonly verdict: Verdict;
+  /** Whether the status is 1. */
+  readonly refused: boolean;
+}
+
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ['', 1],
+  ['k', 1e3],
+  ['m', 1e6],
+  ['g', 1e9],
+  ['b', 1e9],
+  ['kb', 1024],
+  ['mb', 1024 ** 2],
+  ['gb', 1024 ** 3],
+]);
+
+/**
+ * `+1%`, `+5000` (growth of the Keras total), `keras.total<=30M`, `torch.parameters+2%`, `bytes<=100MB`. K, M and G
+ * (or B) are powers of 1000, KB, MB and GB of 1024. null: it is none of these.
+ */
+export function parseBudget(text: string): Budget | null {
+  const found = /^([a-zA-Z.]*)(<=|\+)(\d+(?:\.\d+)?)(%|[a-zA-Z]{0,2})$/.exec(text.replace(/[\s_,]/g, ''));
+  if (found === null) return null;
+  const [, name = '', sign = '', digits = '', unit = ''] = found;
+  const rule = name === '' ? 'keras.total' : RULES.find((one) => one.toLowerCase() === name.toLowerCase());
+  if (rule === undefined) return null;
+  if (unit === '%') {
+    return sign === '+' ? { text, rule, grow: Number(digits), unit: 'percent' } : null;
+  }
+  const factor = UNITS.get(unit.toLowerCase());
+  if (factor === undefined || (name === '' && sign === '<=')) return null;
+  const amount = Math.floor(Number(digits) * factor);
+  return sign === '+' ? { text, rule, grow: amount, unit: 'count' } : { text, rule, most: amount };
+}
+
+function holds(budget: Budget, { a, b }: RuleChange): boolean {
+  if (b === null) return false;
+  if ('most' in budget) return order(b, budget.most) <= 0;
+  if (a === null) return false;
+  if (budget.unit === 'count') return order(b, plus(a, budget.grow)) <= 0;
+  // In ten-thousandths of a percent, so that 1% of a large count is exact.
+  const share = BigInt(Math.round(budget.grow * 1e6));
+  return BigInt(minus(b, a)) * 100_000_000n <= BigInt(a) * share;
+}
+
+/** Changes that touch what must stay as it is, by layer. */
+function touchesFrozen(change: Change): boolean {
+  return ['value', 'hash', 'swapped', 'shape', 'dtype', 'tensor_removed', 'layer_removed'].includes(change.code);
+}
+
+/** `*` is any run of characters, `?` one. */
+export function globMatcher(pattern: string): (text: string) => boolean {
+  const source = [...pattern]
+    .map((one) => (one === '*' ? '[\\s\\S]*' : one === '?' ? '[\\s\\S]' : one.replace(/[\\^$.|+(){}[\]]/, '\\$&')))
+    .join('')
+    .replace(/(?:\[\\s\\S\]\*)+/g, '[\\s\\S]*');
+  const expression = new RegExp(`^${source}$`, 'u');
+  return (text) => expression.test(text);
+}
+
+/** Whether a layer, or a container that it stands in, fits. */
+export function fitsGlob(matches: (text: string) => boolean, path: string): boolean {
+  if (matches(path)) return true;
+  for (let at = path.length - 1; at > 0; at -= 1) {
+    if ((path[at] === '/' || path[at] === '.') && matches(path.slice(0, at))) return true;
+  }
+  return false;
+}
+
+function frozenBreaches(comparison: Comparison, glob: string): readonly Breach[] {
+  const matches = globMatcher(glob);
+  const fits = (path: string | null): boolean => path !== null && fitsGlob(matches, path);
+  const layers = new Set<string>();
+  for (const change of comparison.changes) {
+    if (touchesFrozen(change) && (fits(change.at.a) || fits(change.at.b))) layers.add(change.at.a ?? change.at.b ?? '');
+  }
+  const unknown = comparison.notCompared
+    .filter((one) => one.what === 'values')
+    .flatMap((one) => one.layers)
+    .filter((path) => fits(path));
+  return [
+    ...(layers.size === 0 ? [] : [{ code: 'frozen', glob, layers: [...layers] } as const]),
+    ...(unknown.length === 0 ? [] : [{ code: 'frozen_unknown', glob, layers: [...new Set(unknown)] } as const]),
+  ];
+}
+
+/**
+ * What a policy says of a comparison. With a budget, a denial or frozen layers only their breach is a no; without any,
+ * every difference is. `stale`: the first side is a record that must be current, so a difference is a no as well.
+ */
+export function judge(comparison: Comparison, policy: Policy, stale = false): Judged {
+  const breaches: Breach[] = [];
+  for (const budget of policy.budgets) {
+    const change = comparison.rules.find((one) => one.rule === budget.rule);
+    if (change === undefined || !holds(budget, change)) {
+      breaches.push({ code: 'budget', budget, before: change?.a ?? null, after: change?.b ?? null });
+    }
+  }
+  for (const category of policy.deny) {
+    const changes = comparison.changes.filter((change) => categoriesOf(change).has(category)).length;
+    if (changes > 0) breaches.push({ code: 'denied', category, changes });
+  }
+  for (const glob of policy.frozen) breaches.push(...frozenBreaches(comparison, glob));
+  if (policy.requireKnown && comparison.notCompared.length > 0) {
+    breaches.push({ code: 'unknown', names: [...new Set(comparison.notCompared.map((one) => one.name))] });
+  }
+  const ruled = policy.budgets.length > 0 || policy.deny.length > 0 || policy.frozen.length > 0;
+  const differs = comparison.changes.length > 0;
+  const refused = breaches.length > 0 || (differs && (stale || !ruled));
+  return { comparison, breaches, verdict: breaches.length > 0 ? 'breached' : differs ? 'differs' : 'same', refused };
+}

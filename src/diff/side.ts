@@ -1,0 +1,318 @@
+import { type Accounting, account, type Totals } from '../account/account.ts';
+import { connect } from '../account/connections.ts';
+import type { Count } from '../account/count.ts';
+import { countElements } from '../ir/build.ts';
+import { isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
+import type { Kind } from '../ir/kind.ts';
+import type { Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
+import { shortest } from '../layers/decimal.ts';
+import { kerasName, type LayerName, torchName } from './names.ts';
+
+/** One tensor of one side. */
+export interface SideWeight {
+  readonly role: string;
+  readonly class: WeightClass;
+  /** As the file spells it. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly elements: number;
+  readonly bytes: Count;
+  /** Effective; null: not told. */
+  readonly trainable: boolean | null;
+  /** `layer role` of the first tensor that this one is; null: its own, or not told. */
+  readonly tied: string | null;
+  /** What gives the values; null: they are not at hand. */
+  readonly tensor: Tensor | null;
+  /** SHA-256 of the dense little-endian bytes in C order, where a lock file keeps it. */
+  readonly sha256: string | null;
+  /** Made by the conversion, not read from a file. */
+  readonly filled: boolean;
+}
+
+/** One layer of one side, as far as it is compared. */
+export interface SideLayer {
+  readonly path: string;
+  readonly parent: string | null;
+  readonly name: LayerName;
+  readonly container: boolean;
+  readonly kind: Kind;
+  readonly type: string;
+  /** The file describes the layer; false: only its tensors are known, and an absent fact says nothing. */
+  readonly known: boolean;
+  readonly trainable: boolean | null;
+  /** dtype policy ('mixed_float16'); null: not told. */
+  readonly policy: string | null;
+  /** Hyper-parameters in neutral names. */
+  readonly facts: JsonObject;
+  readonly outputShape: Shape | readonly (Shape | null)[] | null;
+  /** Layers and operations that it reads; null: not known. */
+  readonly inputs: readonly string[] | null;
+  readonly weights: readonly SideWeight[];
+  readonly keras: Count;
+  readonly torch: Count;
+  readonly buffers: Count;
+}
+
+export type Rule =
+  | 'keras.total'
+  | 'keras.trainable'
+  | 'keras.nonTrainable'
+  | 'torch.parameters'
+  | 'torch.trainable'
+  | 'torch.frozen'
+  | 'torch.buffers'
+  | 'state.elements'
+  | 'state.unique'
+  | 'inference.elements'
+  | 'bytes';
+
+export const RULES: readonly Rule[] = [
+  'keras.total',
+  'keras.trainable',
+  'keras.nonTrainable',
+  'torch.parameters',
+  'torch.trainable',
+  'torch.frozen',
+  'torch.buffers',
+  'state.elements',
+  'state.unique',
+  'inference.elements',
+  'bytes',
+];
+
+export interface Side {
+  /** What the user named. */
+  readonly label: string;
+  readonly from: 'model' | 'summary' | 'lock';
+  readonly name: string;
+  readonly format: string;
+  readonly dialect: Dialect;
+  /** `keras 3.15.1`; '' where nothing is told. */
+  readonly producer: string;
+  readonly counts: ReadonlyMap<Rule, Count | null>;
+  readonly optimizer: { readonly elements: Count; readonly bytes: Count } | null;
+  readonly layers: readonly SideLayer[];
+  /** True when the layers without weights and their wiring are known. */
+  readonly architecture: boolean;
+  /** The graph is one chain. */
+  readonly chain: boolean;
+  /** Shapes of the model's inputs; null: not known. */
+  readonly inputShapes: readonly (Shape | null)[] | null;
+  /** Layers that give the model's outputs; null: not known. */
+  readonly outputs: readonly string[] | null;
+  readonly model: Model | null;
+  readonly accounting: Accounting | null;
+}
+
+/** Facts that follow from others, or from the tensors, or that two files of one network may spell differently. */
+const DERIVED: ReadonlySet<string> = new Set([
+  'frozen',
+  'inChannels',
+  'inFeatures',
+  'kernelLayout',
+  'lora',
+  'spatial',
+  'stdIsVariance',
+]);
+
+/** Parts of a raw config that say nothing of what a layer computes, or that have a place of their own. */
+const NOT_A_FACT =
+  /^(?:name|trainable|dtype|build_config|batch_input_shape|batch_shape|shared_object_id|layers|layer|cell|cells|forward_layer|backward_layer|input_layers|output_layers|training|.*_initializer|init)$/;
+
+/** Kinds of which no family knows the attributes. */
+const RAW: ReadonlySet<Kind> = new Set(['lambda', 'unknown', 'wrapper']);
+
+function factOf(value: NormValue | Json): Json {
+  if (typeof value === 'number') return shortest(value);
+  if (isList(value as Json)) return (value as readonly NormValue[]).map(factOf);
+  if (isObject(value as Json)) {
+    const members = [...(value as JsonObject)].filter(([key]) => key !== 'module' && key !== 'registered_name');
+    return new Map(members.map(([key, inner]) => [key, factOf(inner)]));
+  }
+  if (typeof value === 'object' && value !== null) {
+    return new Map(
+      Object.entries(value as Readonly<Record<string, NormValue>>).map(([key, inner]) => [key, factOf(inner)]),
+    );
+  }
+  return value as Json;
+}
+
+const OLD_PREFIX: ReadonlyMap<string, string> = new Map([
+  ['W', 'kernel'],
+  ['b', 'bias'],
+  ['U', 'recurrent'],
+]);
+
+/** `L2(0.01)`: the same words for every generation's spelling; null: none. */
+function penaltyOf(value: Json): string | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'string') return value;
+  if (!isObject(value)) return JSON.stringify(value);
+  const config = value.get('config');
+  const numbers = isObject(config) ? config : value;
+  const l1 = numbers.get('l1');
+  const l2 = numbers.get('l2');
+  const named = value.get('class_name') ?? value.get('name');
+  if (typeof l1 === 'number' || typeof l2 === 'number') {
+    const parts = [
+      ...(typeof l1 === 'number' && l1 !== 0 ? [`L1(${shortest(l1)})`] : []),
+      ...(typeof l2 === 'number' && l2 !== 0 ? [`L2(${shortest(l2)})`] : []),
+    ];
+    return parts.length === 0 ? null : parts.join(' + ');
+  }
+  const plain = [...numbers]
+    .filter(([, one]) => typeof one === 'number' || typeof one === 'boolean')
+    .map(([key, one]) => `${key}=${typeof one === 'number' ? shortest(one) : String(one)}`);
+  return `${typeof named === 'string' ? named.slice(named.lastIndexOf('>') + 1) : 'custom'}(${plain.join(', ')})`;
+}
+
+/** Neutral hyper-parameters of a layer; regularisers and constraints as words, initialisers left out: they are over. */
+export function factsOf(
+  kind: Kind,
+  norm: Readonly<Record<string, NormValue>>,
+  attrs: JsonObject,
+  rank: number | null,
+): JsonObject {
+  const facts = new Map<string, Json>();
+  if (RAW.has(kind)) {
+    for (const [key, value] of attrs) if (!NOT_A_FACT.test(key)) facts.set(key, factOf(value));
+    return facts;
+  }
+  for (const [key, value] of Object.entries(norm)) {
+    // An input's shape is the model's, and is compared there.
+    if (kind === 'input' && key === 'shape') continue;
+    if (!DERIVED.has(key)) facts.set(key, key === 'axis' ? axisFromEnd(factOf(value), rank) : factOf(value));
+  }
+  for (const [key, value] of attrs) {
+    const [, part, what] = /^(.*?)_(regularizer|constraint)$/.exec(key) ?? [];
+    if (part === undefined || what === undefined) continue;
+    const penalty = penaltyOf(value);
+    if (penalty !== null) facts.set(`${OLD_PREFIX.get(part) ?? part}_${what}`, penalty);
+  }
+  return facts;
+}
+
+/** Axis 3 of four is the same axis as -1. */
+function axisFromEnd(axis: Json, rank: number | null): Json {
+  if (rank === null) return axis;
+  if (typeof axis === 'number') return axis >= 0 && axis < rank ? axis - rank : axis;
+  return isList(axis) ? axis.map((one) => axisFromEnd(one, rank)) : axis;
+}
+
+/** The name of a dtype policy in any generation's spelling; null: not told. */
+export function policyOf(value: Json | undefined): string | null {
+  if (typeof value === 'string') return value;
+  if (!isObject(value)) return null;
+  const config = value.get('config');
+  const name = isObject(config) ? config.get('name') : value.get('name');
+  return typeof name === 'string' ? name : null;
+}
+
+export function rankOf(shape: SideLayer['outputShape']): number | null {
+  return shape === null || shape.some((part) => Array.isArray(part)) ? null : shape.length;
+}
+
+export function nameOf(dialect: Dialect, layer: Pick<Layer, 'path' | 'parent' | 'kind' | 'type'>): LayerName {
+  return dialect === 'keras'
+    ? kerasName(layer.path, layer.parent, layer.kind, layer.type)
+    : torchName(layer.path, layer.parent);
+}
+
+/** The counts that are compared, from the totals of any form. */
+export function countsOf(totals: Totals, bytes: Count | null): ReadonlyMap<Rule, Count | null> {
+  return new Map<Rule, Count | null>([
+    ['keras.total', totals.keras.total],
+    ['keras.trainable', totals.keras.trainable],
+    ['keras.nonTrainable', totals.keras.nonTrainable],
+    ['torch.parameters', totals.torch.parameters],
+    ['torch.trainable', totals.torch.trainable],
+    ['torch.frozen', totals.torch.frozen],
+    ['torch.buffers', totals.torch.buffers],
+    ['state.elements', totals.state.elements],
+    ['state.unique', totals.state.unique],
+    ['inference.elements', totals.inference.elements],
+    ['bytes', bytes],
+  ]);
+}
+
+function weightsOf(layer: Layer, owners: Map<string, string>): readonly SideWeight[] {
+  return layer.weights.map((weight): SideWeight => {
+    const { tensor } = weight;
+    const own = `${layer.path} ${weight.role}`;
+    const owner = owners.get(tensor.identity);
+    if (owner === undefined) owners.set(tensor.identity, own);
+    return {
+      role: weight.role,
+      class: weight.class,
+      name: tensor.name,
+      shape: tensor.shape,
+      dtype: tensor.dtype,
+      elements: countElements(tensor.shape, undefined, tensor.name),
+      bytes: tensor.byteLength,
+      trainable: weight.class === 'weight' ? weight.trainable : null,
+      tied: owner ?? null,
+      tensor,
+      sha256: null,
+      filled: false,
+    };
+  });
+}
+
+/** A model file as a side; the model stays open for as long as values are wanted. */
+export function sideOfModel(label: string, model: Model): Side {
+  const accounting = account(model);
+  const connections = connect(model);
+  const known = model.graphs.size > 0;
+  const owners = new Map<string, string>();
+  const root = model.graphs.get('');
+  const producers = new Map<number, string>();
+  for (const call of root?.calls ?? []) for (const output of call.outputs) producers.set(output, call.layer ?? call.op);
+  const outputs = root?.outputs.map((output) => producers.get(output) ?? '');
+  const layers = model.layers.map((layer): SideLayer => {
+    const shapes = connections.outputs.get(layer.path);
+    const outputShape =
+      shapes === undefined || shapes.every((shape) => shape === null)
+        ? null
+        : shapes.length === 1
+          ? (shapes[0] ?? null)
+          : shapes;
+    const own = accounting.layers.get(layer.path)?.own;
+    return {
+      path: layer.path,
+      parent: layer.parent,
+      name: nameOf(model.dialect, layer),
+      container: layer.container,
+      kind: layer.kind,
+      type: layer.type,
+      known: layer.attrs.size > 0,
+      trainable: layer.trainable,
+      policy: policyOf(layer.attrs.get('dtype')),
+      facts: factsOf(layer.kind, layer.norm, layer.attrs, rankOf(outputShape)),
+      outputShape,
+      inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
+      weights: weightsOf(layer, owners),
+      keras: own?.keras ?? 0,
+      torch: own?.torch ?? 0,
+      buffers: own?.buffers ?? 0,
+    };
+  });
+  const { bytes } = accounting;
+  return {
+    label,
+    from: 'model',
+    name: model.name,
+    format: model.format,
+    dialect: model.dialect,
+    producer: [model.producer.framework, model.producer.version].filter((part) => part !== '').join(' '),
+    counts: countsOf(accounting.totals, model.dialect === 'keras' ? bytes['keras.total'] : bytes['state.unique']),
+    optimizer: accounting.optimizer.tally,
+    layers,
+    architecture: known || layers.some((layer) => layer.known && layer.weights.length === 0 && !layer.container),
+    chain: known && connections.isChain,
+    inputShapes: root === undefined ? null : root.inputs.map((id) => root.values[id]?.shape ?? null),
+    outputs: outputs === undefined || outputs.includes('') ? null : outputs,
+    model,
+    accounting,
+  };
+}

@@ -1,0 +1,269 @@
+import { codec } from '../bytes/codec.ts';
+import { bitsOf, type DType, familyOf, isDType } from '../ir/dtype.ts';
+import type { Tensor } from '../ir/model.ts';
+import { BlockBuffer, readBlocks, slabsOf } from '../ir/slabs.ts';
+import { sameBytes } from '../verify/verify.ts';
+import type { ValueStats } from './change.ts';
+import { numbersOf } from './numbers.ts';
+
+/** Two blocks of this size are in memory at a time, and their numbers. */
+const BLOCK_BYTES = 8 * 1024 * 1024;
+
+export interface Tolerance {
+  /** An element of b is the same as that of a when |b − a| ≤ atol + rtol·|a|. With both 0, when the bits are equal. */
+  readonly rtol: number;
+  readonly atol: number;
+}
+
+/** Buffers that one comparison after the other uses again. */
+export interface Buffers {
+  readonly a: BlockBuffer;
+  readonly b: BlockBuffer;
+}
+
+export function newBuffers(): Buffers {
+  return { a: new BlockBuffer(), b: new BlockBuffer() };
+}
+
+/** Whether values can be had at all: a tensor on the meta device has none. */
+export function hasValues(tensor: Tensor): boolean {
+  return tensor.encoding.kind !== 'meta';
+}
+
+/**
+ * How the values of two tensors of one shape differ; null: they are the same within the tolerance. Bytes are compared
+ * first; numbers are looked at only once a block differs. Streams: two blocks at a time, whatever the tensors' size.
+ */
+export async function compareValues(
+  a: Tensor,
+  b: Tensor,
+  tolerance: Tolerance,
+  buffers: Buffers = newBuffers(),
+  signal?: AbortSignal,
+): Promise<ValueStats | null> {
+  const parts = partsOf(a, b);
+  if (parts !== null) {
+    for (const [one, other] of parts) {
+      const found = await compareValues(one, other, tolerance, buffers, signal);
+      if (found !== null) return found;
+    }
+    if (a.encoding.kind === 'sparse') return null;
+  }
+  if (a.dtype === b.dtype && (await sameContent(a, b, buffers, signal))) return null;
+  const stats = await measure(a, b, tolerance, buffers, signal);
+  return stats.changed === 0 ? null : stats;
+}
+
+/** Tensors inside: the parts of a sparse one, the scales of a quantised one. */
+function partsOf(a: Tensor, b: Tensor): readonly (readonly [Tensor, Tensor])[] | null {
+  if (a.encoding.kind === 'sparse' && b.encoding.kind === 'sparse') {
+    const { parts } = b.encoding;
+    return [...a.encoding.parts].flatMap(([name, part]) => {
+      const other = parts.get(name);
+      return other === undefined || other.shape.join() !== part.shape.join() ? [] : [[part, other] as const];
+    });
+  }
+  if (a.encoding.kind === 'quantised' && b.encoding.kind === 'quantised') {
+    const pairs = [
+      [a.encoding.scale, b.encoding.scale],
+      [a.encoding.zeroPoint, b.encoding.zeroPoint],
+    ] as const;
+    return pairs.flatMap(([one, other]) =>
+      typeof one === 'number' || typeof other === 'number' ? [] : [[one, other] as const],
+    );
+  }
+  return null;
+}
+
+function stepOf(a: Tensor, b: Tensor): number {
+  const bits = Math.max(bitsOf(a.dtype), bitsOf(b.dtype));
+  return Math.max(8, Math.floor((BLOCK_BYTES * 8) / bits / 8) * 8);
+}
+
+async function sameContent(a: Tensor, b: Tensor, buffers: Buffers, signal?: AbortSignal): Promise<boolean> {
+  const bits = bitsOf(a.dtype);
+  for (const slab of slabsOf(a.shape, stepOf(a, b))) {
+    const bytes = Math.ceil((slab.elements * bits) / 8);
+    const one = buffers.a.take(bytes);
+    const other = buffers.b.take(bytes);
+    await Promise.all([
+      a.readInto(slab.start, slab.count, one, signal),
+      b.readInto(slab.start, slab.count, other, signal),
+    ]);
+    if (!sameBytes(one, other)) return false;
+  }
+  return true;
+}
+
+interface Sums {
+  changed: number;
+  maxAbs: number;
+  squares: number;
+  squaresA: number;
+  squaresB: number;
+  product: number;
+  nanA: number;
+  nanB: number;
+  infiniteA: number;
+  infiniteB: number;
+  /** Place of the first changed element in C order; -1: none. */
+  first: number;
+  firstA: string;
+  firstB: string;
+}
+
+async function measure(
+  a: Tensor,
+  b: Tensor,
+  tolerance: Tolerance,
+  buffers: Buffers,
+  signal?: AbortSignal,
+): Promise<ValueStats> {
+  const sums: Sums = {
+    changed: 0,
+    maxAbs: 0,
+    squares: 0,
+    squaresA: 0,
+    squaresB: 0,
+    product: 0,
+    nanA: 0,
+    nanB: 0,
+    infiniteA: 0,
+    infiniteB: 0,
+    first: -1,
+    firstA: '',
+    firstB: '',
+  };
+  let done = 0;
+  // The numbers of types that have no array of their own take eight bytes each.
+  const step = Math.min(stepOf(a, b), BLOCK_BYTES / 8);
+  for (const slab of slabsOf(a.shape, step)) {
+    const one = buffers.a.take(Math.ceil((slab.elements * bitsOf(a.dtype)) / 8));
+    const other = buffers.b.take(Math.ceil((slab.elements * bitsOf(b.dtype)) / 8));
+    await Promise.all([
+      a.readInto(slab.start, slab.count, one, signal),
+      b.readInto(slab.start, slab.count, other, signal),
+    ]);
+    addBlock(sums, one, a.dtype, other, b.dtype, slab.elements, done, tolerance);
+    done += slab.elements;
+  }
+  const finite = sums.squaresA > 0;
+  return {
+    elements: done,
+    changed: sums.changed,
+    maxAbs: sums.maxAbs,
+    relativeL2: finite ? Math.sqrt(sums.squares / sums.squaresA) : null,
+    cosine:
+      finite && sums.squaresB > 0
+        ? Math.max(-1, Math.min(1, sums.product / (Math.sqrt(sums.squaresA) * Math.sqrt(sums.squaresB))))
+        : null,
+    nan: { a: sums.nanA, b: sums.nanB },
+    infinite: { a: sums.infiniteA, b: sums.infiniteB },
+    first: { index: indexOf(Math.max(0, sums.first), a.shape), a: sums.firstA, b: sums.firstB },
+  };
+}
+
+function indexOf(place: number, shape: readonly number[]): readonly number[] {
+  const index: number[] = [];
+  let rest = place;
+  for (let axis = shape.length - 1; axis >= 0; axis -= 1) {
+    const size = shape[axis] ?? 1;
+    index.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return index;
+}
+
+/** Whether the stored bits of element `at` differ; both blocks are of one type. */
+function bitsDiffer(one: Uint8Array, other: Uint8Array, at: number, bits: number): boolean {
+  if (bits % 8 === 0) {
+    const size = bits / 8;
+    for (let byte = at * size; byte < (at + 1) * size; byte += 1) if (one[byte] !== other[byte]) return true;
+    return false;
+  }
+  for (let bit = at * bits; bit < (at + 1) * bits; bit += 1) {
+    if ((((one[bit >> 3] ?? 0) ^ (other[bit >> 3] ?? 0)) >> (bit & 7)) & 1) return true;
+  }
+  return false;
+}
+
+function addBlock(
+  sums: Sums,
+  one: Uint8Array,
+  dtypeA: DType,
+  other: Uint8Array,
+  dtypeB: DType,
+  elements: number,
+  done: number,
+  { rtol, atol }: Tolerance,
+): void {
+  const exact = rtol === 0 && atol === 0 && dtypeA === dtypeB;
+  const bits = bitsOf(dtypeA);
+  const perElement = familyOf(dtypeA) === 'complex' ? 2 : 1;
+  if ((familyOf(dtypeB) === 'complex') !== (perElement === 2)) {
+    sums.changed += elements;
+    if (sums.first < 0) sums.first = done;
+    return;
+  }
+  const left = numbersOf(one, dtypeA, elements);
+  const right = numbersOf(other, dtypeB, elements);
+  for (let at = 0; at < elements; at += 1) {
+    let differs = false;
+    for (let part = at * perElement; part < (at + 1) * perElement; part += 1) {
+      const x = left[part] ?? 0;
+      const y = right[part] ?? 0;
+      if (Number.isFinite(x) && Number.isFinite(y)) {
+        const gap = y > x ? y - x : x - y;
+        if (gap > sums.maxAbs) sums.maxAbs = gap;
+        sums.squares += gap * gap;
+        sums.squaresA += x * x;
+        sums.squaresB += y * y;
+        sums.product += x * y;
+        if (gap > atol + rtol * Math.abs(x)) differs = true;
+      } else {
+        if (Number.isNaN(x)) sums.nanA += 1;
+        else if (!Number.isFinite(x)) sums.infiniteA += 1;
+        if (Number.isNaN(y)) sums.nanB += 1;
+        else if (!Number.isFinite(y)) sums.infiniteB += 1;
+        if (!Object.is(x, y)) differs = true;
+      }
+    }
+    // With a tolerance of 0 it is the bits that count: -0, the payload of a NaN, integers beyond 2^53.
+    if (exact && !differs) differs = bitsDiffer(one, other, at, bits);
+    if (!differs) continue;
+    sums.changed += 1;
+    if (sums.first < 0) {
+      sums.first = done + at;
+      sums.firstA = elementText(one, left, dtypeA, at, perElement);
+      sums.firstB = elementText(other, right, dtypeB, at, perElement);
+    }
+  }
+}
+
+function elementText(
+  block: Uint8Array,
+  numbers: ArrayLike<number>,
+  dtype: DType,
+  at: number,
+  perElement: number,
+): string {
+  if (dtype === 'int64' || dtype === 'uint64') {
+    const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
+    return String(dtype === 'int64' ? view.getBigInt64(at * 8, true) : view.getBigUint64(at * 8, true));
+  }
+  const text = (value: number): string => (Object.is(value, -0) ? '-0' : String(value));
+  if (perElement === 2) return `${text(numbers[at * 2] ?? 0)} + ${text(numbers[at * 2 + 1] ?? 0)}i`;
+  return text(numbers[at] ?? 0);
+}
+
+/** SHA-256 of a tensor's dense bytes in C order, little-endian. */
+export async function hashTensor(tensor: Tensor, buffers: Buffers, signal?: AbortSignal): Promise<string> {
+  const hash = codec().sha256();
+  for await (const block of readBlocks(tensor, buffers.a, BLOCK_BYTES, signal)) hash.update(block);
+  return hash.digest();
+}
+
+/** The dtype word of a side as a type, where it is one. */
+export function dtypeWord(word: string): DType | null {
+  return isDType(word) ? word : null;
+}

@@ -1,0 +1,2 @@
+import type { DiffRender } from './diff-view.ts';
+export const renderDiffMarkdown: DiffRender = () => Promise.resolve([]);

@@ -1,0 +1,498 @@
+import { type Count, minus } from '../account/count.ts';
+import type { Change, NotCompared, ValueStats, Where } from '../diff/change.ts';
+import type { Comparison, RuleChange } from '../diff/compare.ts';
+import { formatFact } from '../diff/fact.ts';
+import type { Breach, Judged } from '../diff/policy.ts';
+import type { Rule } from '../diff/side.ts';
+import type { Json } from '../ir/json.ts';
+import { complement } from '../layers/decimal.ts';
+import { listNames } from './diagnostics.ts';
+import { showName } from './escape.ts';
+import { showBytes, showCount, showShape } from './number.ts';
+
+export const RULE_WORDS: Readonly<Record<Rule, string>> = {
+  'keras.total': 'Keras total',
+  'keras.trainable': 'Keras trainable',
+  'keras.nonTrainable': 'Keras non-trainable',
+  'torch.parameters': 'PyTorch parameters',
+  'torch.trainable': 'PyTorch trainable',
+  'torch.frozen': 'PyTorch frozen',
+  'torch.buffers': 'PyTorch buffers',
+  'state.elements': 'state_dict elements',
+  'state.unique': 'state_dict, tied once',
+  'inference.elements': 'inference elements',
+  bytes: 'bytes of weights',
+};
+
+const ATTRIBUTE_WORDS: ReadonlyMap<string, string> = new Map([
+  ['epsilon', 'eps'],
+  ['useBias', 'bias'],
+  ['kernelSize', 'kernel size'],
+  ['dataFormat', 'data format'],
+  ['returnSequences', 'return_sequences'],
+]);
+
+/** `+192`, `−192`, `0`. */
+export function signed(count: Count): string {
+  return count > 0 ? `+${showCount(count)}` : showCount(count);
+}
+
+/** The change of a count with its percentage: `+192 (+0.5%)`; '' where nothing changed. */
+export function deltaText({ rule, a, b }: RuleChange): string {
+  if (a === null || b === null || a === b) return '';
+  const gap = minus(b, a);
+  const share = a === 0 ? '' : ` (${gap > 0 ? '+' : '−'}${percent(Math.abs(Number(gap)) / Number(a))})`;
+  if (rule !== 'bytes') return `${signed(gap)}${share}`;
+  return `${gap > 0 ? '+' : '−'}${showBytes(gap < 0 ? minus(0, gap) : gap)}${share}`;
+}
+
+function percent(share: number): string {
+  const value = share * 100;
+  return `${value >= 100 ? value.toFixed(0) : value >= 0.01 ? value.toPrecision(3).replace(/\.?0+$/, '') : value.toExponential(1)}%`;
+}
+
+export function ruleCount(rule: Rule, count: Count | null): string {
+  return rule === 'bytes' ? showBytes(count) : showCount(count);
+}
+
+/** A fact for people: words bare, lists and records in one line. */
+export function factText(value: Json): string {
+  if (value === null) return 'none';
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (typeof value === 'string') return showName(value);
+  if (value instanceof Map && typeof value.get('function') === 'string') {
+    const rest = [...value].filter(([key, one]) => key !== 'function' && one !== null && one !== 0);
+    const args = rest.map(([key, one]) => `${key} ${factText(one as Json)}`).join(', ');
+    return `${showName(String(value.get('function')))}${args === '' ? '' : ` (${args})`}`;
+  }
+  return showName(formatFact(value));
+}
+
+/** Both words of one thing: the first side's, with the second's where it differs. */
+export function whereText(at: Where): string {
+  if (at.a === null) return showName(at.b ?? '');
+  if (at.b === null || at.a === at.b) return showName(at.a);
+  return `${showName(at.a)} (now ${showName(at.b)})`;
+}
+
+function torchMomentum(value: Json): string {
+  return typeof value === 'number' ? String(complement(value)) : factText(value);
+}
+
+const KIND_PLURALS: ReadonlyMap<string, string> = new Map([
+  ['conv', 'convolutions'],
+  ['batch_norm', 'BatchNorms'],
+  ['dense', 'dense layers'],
+  ['depthwise_conv', 'depthwise convolutions'],
+]);
+
+/** `3 convolutions`, `1 dense layer`. */
+export function kindCount(kind: string, count: number): string {
+  const plural = KIND_PLURALS.get(kind) ?? `${kind.replaceAll('_', ' ')} layers`;
+  return `${count} ${count === 1 ? plural.replace(/s$/, '') : plural}`;
+}
+
+/** One difference as a line: what it is about, the two sides, and a remark. */
+export interface Line {
+  readonly mark: '+' | '-' | '~' | '>' | '!';
+  /** Already escaped. */
+  readonly where: string;
+  /** What of it changed: `momentum`, `shape of kernel`. */
+  readonly what: string;
+  readonly before: string;
+  readonly after: string;
+  readonly remark: string;
+}
+
+/** A group of changes that one line says: same code, same words, several layers. */
+export interface Group {
+  readonly changes: readonly Change[];
+  readonly line: Line;
+}
+
+function numberText(value: number): string {
+  return Number.isInteger(value) ? String(value) : value.toPrecision(4).replace(/\.?0+(e|$)/, '$1');
+}
+
+/** `max |Δ| 0.5, relative L2 0.01, cosine 0.9999, 1 of 32 changed (3.1%), first at [0]: 1 → 1.5`. */
+export function statsText(stats: ValueStats): string {
+  const parts = [
+    `max |Δ| ${numberText(stats.maxAbs)}`,
+    `relative L2 ${stats.relativeL2 === null ? 'undefined' : numberText(stats.relativeL2)}`,
+    `cosine ${stats.cosine === null ? 'undefined' : stats.cosine.toPrecision(6).replace(/\.?0+$/, '')}`,
+    `${showCount(stats.changed)} of ${showCount(stats.elements)} changed (${percent(stats.changed / Math.max(1, stats.elements))})`,
+  ];
+  if (stats.nan.a + stats.nan.b > 0) parts.push(`NaN ${stats.nan.a} → ${stats.nan.b}`);
+  if (stats.infinite.a + stats.infinite.b > 0) parts.push(`Inf ${stats.infinite.a} → ${stats.infinite.b}`);
+  return parts.join(', ');
+}
+
+const CLASS_WORDS: ReadonlyMap<string, string> = new Map([
+  ['weight', 'weights'],
+  ['statistic', 'statistics'],
+  ['counter', 'counter'],
+]);
+
+function rolesText(roles: readonly string[]): string {
+  return listNames(roles, 8);
+}
+
+function shapesText(shape: Parameters<typeof showShape>[0]): string {
+  return showShape(shape);
+}
+
+/** The line of one change, its layer left to the caller. */
+export function lineOf(change: Change): Omit<Line, 'where'> {
+  const plain = { before: '', after: '', remark: '' };
+  switch (change.code) {
+    case 'layer_added':
+    case 'layer_removed': {
+      const added = change.code === 'layer_added';
+      const type = change.type === '' ? change.at.kind : change.type;
+      const tensors = change.tensors === 0 ? 'no weights' : `${change.tensors} tensors, ${signed(change.elements)}`;
+      return {
+        ...plain,
+        mark: added ? '+' : '-',
+        what: added ? 'added' : 'removed',
+        remark: `${showName(type)}, ${tensors}`,
+      };
+    }
+    case 'layer_renamed':
+      return {
+        ...plain,
+        mark: '>',
+        what: change.renumbered ? 'renumbered' : 'renamed',
+        before: showName(change.at.a ?? ''),
+        after: showName(change.at.b ?? ''),
+      };
+    case 'layer_moved':
+      return {
+        ...plain,
+        mark: '>',
+        what: 'moved',
+        before: showName(change.at.a ?? ''),
+        after: showName(change.at.b ?? ''),
+      };
+    case 'kind':
+      return { mark: '~', what: 'type', before: showName(change.before), after: showName(change.after), remark: '' };
+    case 'attribute': {
+      const remark =
+        change.at.kind === 'batch_norm' && change.name === 'momentum'
+          ? `PyTorch ${torchMomentum(change.before)} → ${torchMomentum(change.after)}`
+          : '';
+      const what = ATTRIBUTE_WORDS.get(change.name) ?? showName(change.name);
+      return { mark: '~', what, before: factText(change.before), after: factText(change.after), remark };
+    }
+    case 'switched': {
+      const what = `${showName(change.role)} switched ${change.on ? 'on' : 'off'}`;
+      return { ...plain, mark: '~', what, remark: signed(change.elements) };
+    }
+    case 'trainable': {
+      const word = (flag: boolean): string => (flag ? 'trainable' : 'frozen');
+      const of = change.roles.length === 0 ? '' : ` (${rolesText(change.roles)})`;
+      return {
+        mark: '~',
+        what: `trainability${of}`,
+        before: word(change.before),
+        after: word(change.after),
+        remark: `${showCount(change.elements)} elements`,
+      };
+    }
+    case 'dtype':
+      return {
+        mark: '~',
+        what: `dtype of ${rolesText(change.roles)}`,
+        before: change.before,
+        after: change.after,
+        remark: '',
+      };
+    case 'policy':
+      return {
+        mark: '~',
+        what: 'dtype policy',
+        before: showName(change.before),
+        after: showName(change.after),
+        remark: '',
+      };
+    case 'shape':
+      return {
+        mark: '~',
+        what: `shape of ${rolesText(change.roles)}`,
+        before: shapesText(change.before),
+        after: shapesText(change.after),
+        remark: signed(change.elements),
+      };
+    case 'tensor_added':
+    case 'tensor_removed': {
+      const added = change.code === 'tensor_added';
+      return {
+        ...plain,
+        mark: added ? '+' : '-',
+        what: `${showName(change.role)} ${added ? 'added' : 'removed'}`,
+        remark: `${shapesText(change.shape)}, ${signed(change.elements)}`,
+      };
+    }
+    case 'tied': {
+      const word = (owner: string | null): string => (owner === null ? 'its own tensor' : `tied to ${showName(owner)}`);
+      return {
+        mark: '~',
+        what: showName(change.role),
+        before: word(change.before),
+        after: word(change.after),
+        remark: '',
+      };
+    }
+    case 'wiring':
+      return {
+        mark: '~',
+        what: 'reads from',
+        before: listNames(change.before),
+        after: listNames(change.after),
+        remark: '',
+      };
+    case 'inputs':
+      return {
+        mark: '~',
+        what: 'input shape',
+        before: change.before.map((shape) => shapesText(shape)).join(', '),
+        after: change.after.map((shape) => shapesText(shape)).join(', '),
+        remark: '',
+      };
+    case 'outputs':
+      return {
+        mark: '~',
+        what: 'outputs',
+        before: listNames(change.before),
+        after: listNames(change.after),
+        remark: '',
+      };
+    case 'output_shape':
+      return {
+        mark: '~',
+        what: 'output shape',
+        before: shapesText(change.before),
+        after: shapesText(change.after),
+        remark: '',
+      };
+    case 'swapped':
+      return { ...plain, mark: '!', what: `${showName(change.roles[0])} and ${showName(change.roles[1])} are swapped` };
+    case 'hash':
+      return {
+        ...plain,
+        mark: '~',
+        what: `${CLASS_WORDS.get(change.class) ?? 'values'} ${showName(change.role)}`,
+        remark: 'the content differs',
+      };
+    case 'value': {
+      const { stats } = change;
+      const of = change.filled ? ', which the translation fills' : '';
+      return {
+        mark: '~',
+        what: `${CLASS_WORDS.get(change.class) ?? 'values'} ${showName(change.role)}${of}, first at [${stats.first.index.join(', ')}]`,
+        before: stats.first.a,
+        after: stats.first.b,
+        remark: statsText(stats),
+      };
+    }
+  }
+}
+
+/** What a rename or a move replaces: the middle that two paths do not share, cut where words begin and end. */
+function middleOf(a: string, b: string): { readonly a: string; readonly b: string } {
+  const tokens = (text: string): readonly string[] => text.split(/(?<=[/._-])|(?=[/._-])/);
+  const one = tokens(a);
+  const other = tokens(b);
+  let start = 0;
+  while (start < one.length - 1 && start < other.length - 1 && one[start] === other[start]) start += 1;
+  let end = 0;
+  while (
+    end < one.length - 1 - start &&
+    end < other.length - 1 - start &&
+    one[one.length - 1 - end] === other[other.length - 1 - end]
+  ) {
+    end += 1;
+  }
+  // The kept head belongs to what is told, so that the reader finds the place.
+  return { a: one.slice(0, one.length - end).join(''), b: other.slice(0, other.length - end).join('') };
+}
+
+function groupKey(change: Change): string {
+  if (change.code === 'layer_renamed' && change.renumbered) {
+    const number = (path: string | null): number => Number(/(\d+)$/.exec(path ?? '')?.[1] ?? 0);
+    const parent = (change.at.a ?? '').replace(/\d+$/, '');
+    return `renumbered ${parent} ${number(change.at.b) - number(change.at.a)}`;
+  }
+  if (change.code === 'layer_renamed' || change.code === 'layer_moved') {
+    const middle = middleOf(change.at.a ?? '', change.at.b ?? '');
+    return `${change.code} ${middle.a} ${middle.b}`;
+  }
+  if (change.code === 'value' || change.code === 'hash' || change.code === 'swapped') return '';
+  if (change.code === 'layer_added' || change.code === 'layer_removed') return '';
+  if (change.code === 'output_shape') return 'output_shape';
+  const line = lineOf(change);
+  if (change.code === 'switched') return `${change.code} ${change.at.kind} ${line.what}`;
+  return `${change.code} ${change.at.kind} ${line.what} ${line.before} ${line.after}`;
+}
+
+function sumOf(changes: readonly Change[]): Count {
+  let sum: Count = 0;
+  for (const change of changes) if ('elements' in change) sum = minus(sum, minus(0, change.elements));
+  return sum;
+}
+
+function groupLine(changes: readonly Change[]): Line {
+  const [first] = changes;
+  if (first === undefined) return { mark: '~', where: '', what: '', before: '', after: '', remark: '' };
+  const line = lineOf(first);
+  const single = changes.length === 1;
+  const layers = changes.map((change) => change.at.a ?? change.at.b ?? '');
+  if (first.code === 'layer_renamed' || first.code === 'layer_moved') {
+    if (single) return { ...line, where: '', remark: '' };
+    if (first.code === 'layer_renamed' && first.renumbered) {
+      const last = changes.at(-1)?.at;
+      return {
+        ...line,
+        where: '',
+        before: `${showName(first.at.a ?? '')} … ${showName(last?.a ?? '')}`,
+        after: `${showName(first.at.b ?? '')} … ${showName(last?.b ?? '')}`,
+        remark: `${changes.length} layers`,
+      };
+    }
+    const middle = middleOf(first.at.a ?? '', first.at.b ?? '');
+    return {
+      ...line,
+      where: '',
+      before: `${showName(middle.a)}*`,
+      after: `${showName(middle.b)}*`,
+      remark: `${changes.length} layers`,
+    };
+  }
+  if (first.at.a === '' || first.at.b === '') return { ...line, where: 'the model' };
+  if (single) return { ...line, where: whereText(first.at) };
+  if (first.code === 'output_shape') {
+    return {
+      ...line,
+      where: `${changes.length} layers`,
+      what: 'output shapes',
+      remark: `first ${whereText(first.at)}`,
+    };
+  }
+  const where = kindCount(first.at.kind, changes.length);
+  const sum = sumOf(changes);
+  const counted = sum === 0 || first.code === 'trainable' ? '' : `${signed(sum)}, `;
+  const remark = first.code === 'attribute' && line.remark !== '' ? `${line.remark}, ` : counted;
+  return { ...line, where, remark: `${remark}${listNames(layers, 3)}` };
+}
+
+const CODE_ORDER: readonly Change['code'][] = [
+  'inputs',
+  'outputs',
+  'layer_removed',
+  'layer_added',
+  'layer_renamed',
+  'layer_moved',
+  'kind',
+  'wiring',
+  'attribute',
+  'switched',
+  'shape',
+  'tensor_removed',
+  'tensor_added',
+  'dtype',
+  'policy',
+  'trainable',
+  'tied',
+  'output_shape',
+  'swapped',
+  'hash',
+  'value',
+];
+
+/** Changes in a fixed order, those that say the same of several layers as one line. */
+export function groupChanges(changes: readonly Change[]): readonly Group[] {
+  const groups = new Map<string, Change[]>();
+  let apart = 0;
+  const ordered = CODE_ORDER.flatMap((code) => changes.filter((change) => change.code === code));
+  for (const change of ordered) {
+    const key = groupKey(change);
+    const word = key === '' ? `#${apart++}` : key;
+    const list = groups.get(word);
+    if (list) list.push(change);
+    else groups.set(word, [change]);
+  }
+  return [...groups.values()].map((list) => ({ changes: list, line: groupLine(list) }));
+}
+
+/** `batch_normalization momentum 0.99 → 0.9 (PyTorch 0.01 → 0.1)`. */
+export function lineText({ where, what, before, after, remark }: Line): string {
+  const arrow = before === '' && after === '' ? '' : `${before} → ${after}`;
+  const parts = [where, what, arrow].filter((part) => part !== '').join(' ');
+  return remark === '' ? parts : `${parts} (${remark})`;
+}
+
+const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => string>> = {
+  attribute: (name) => ATTRIBUTE_WORDS.get(name) ?? showName(name),
+  trainable: () => 'trainability',
+  architecture: () => 'layers without weights',
+  wiring: () => 'connections between the layers',
+  values: () => 'values',
+  layer: () => 'kind of layer',
+  policy: () => 'dtype policy',
+  ambiguous: () => 'which layer is which: several fit, and they were paired in order',
+  optimizer: () => 'optimizer',
+};
+
+/** `eps of 53 layers: only the first file tells (0.001)`. */
+export function notComparedText(one: NotCompared): string {
+  const what = NOT_COMPARED[one.what](one.name);
+  const layers = one.layers.length === 0 ? '' : ` of ${listNames(one.layers, 3)}`;
+  const value = one.value === null ? '' : ` (${factText(one.value)})`;
+  if (one.silent === 'both')
+    return one.what === 'ambiguous' ? `${what}${layers}` : `${what}${layers}: neither file tells`;
+  return `${what}${layers}: only the ${one.silent === 'a' ? 'second' : 'first'} file tells${value}`;
+}
+
+export function breachText(breach: Breach): string {
+  switch (breach.code) {
+    case 'budget': {
+      const { rule, text } = breach.budget;
+      const known = breach.before !== null && breach.after !== null;
+      const gap = known ? deltaText({ rule, a: breach.before, b: breach.after }) : '';
+      const after = breach.after === null ? 'not known' : ruleCount(rule, breach.after);
+      return `budget ${showName(text)}: ${RULE_WORDS[rule]} ${after}${gap === '' ? '' : `, ${gap}`}`;
+    }
+    case 'denied':
+      return `denied: ${breach.category} (${breach.changes === 1 ? '1 change' : `${breach.changes} changes`})`;
+    case 'frozen':
+      return `frozen ${showName(breach.glob)}: ${listNames(breach.layers)} changed`;
+    case 'frozen_unknown':
+      return `frozen ${showName(breach.glob)}: the values of ${listNames(breach.layers)} cannot be compared`;
+    case 'unknown':
+      return `not everything is known: ${listNames(breach.names)}`;
+  }
+}
+
+/** The answer in one sentence. */
+export function verdictText({ comparison, breaches, verdict }: Judged): string {
+  const { values, across } = comparison;
+  const looked =
+    values === null
+      ? 'values were not compared (--values)'
+      : values.changedWeights + values.changedStatistics + values.changedOthers === 0
+        ? `${showCount(values.compared)} tensors have the same values`
+        : `values differ in ${showCount(values.changedWeights)} weights, ${showCount(values.changedStatistics)} statistics and ${showCount(values.changedOthers)} others of ${showCount(values.compared)} tensors`;
+  const count = groupChanges(comparison.changes).length;
+  const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;
+  if (verdict === 'same') return `${across ? 'The same network' : 'No difference'}; ${looked}.`;
+  if (verdict === 'differs') return `${differences}; ${looked}.`;
+  const broken = breaches.length === 1 ? '1 rule is breached' : `${breaches.length} rules are breached`;
+  return `${broken}; ${count === 0 ? 'no difference' : differences}; ${looked}.`;
+}
+
+/** Totals that changed, and always the Keras total and PyTorch's parameters. */
+export function shownRules(comparison: Comparison): readonly RuleChange[] {
+  return comparison.rules.filter(
+    ({ rule, a, b }) =>
+      (a !== b && (a !== null || b !== null)) || rule === 'keras.total' || rule === 'torch.parameters',
+  );
+}
