@@ -61,17 +61,24 @@ function bytesAt(reader: Reader, address: number, size: number): Uint8Array {
   return bytes;
 }
 
+/** A group whose children are still to be read. */
+interface Pending {
+  readonly path: string;
+  readonly address: number;
+  readonly depth: number;
+  readonly messages: readonly Message[];
+}
+
 function collect(reader: Reader, root: number): Hdf5Tree {
   const groups: Hdf5Group[] = [];
   const datasets: Hdf5Dataset[] = [];
   const seen = new Set<number>();
-  const queue: { path: string; address: number; depth: number }[] = [{ path: '', address: root, depth: 0 }];
+  const queue: Pending[] = [{ path: '', address: root, depth: 0, messages: messagesAt(reader, root) }];
   let objects = 0;
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    const { path, address, depth } = next;
+    const { path, address, depth, messages } = next;
     if (seen.has(address) || depth > LIMITS.hdf5Depth) unusual();
     seen.add(address);
-    const messages = messagesAt(reader, address);
     const children = new Map<string, Hdf5Child>();
     for (const { name, address: child, soft } of childrenOf(reader, messages)) {
       objects++;
@@ -84,7 +91,7 @@ function collect(reader: Reader, root: number): Hdf5Tree {
       const inner = messagesAt(reader, child);
       if (inner.some((message) => message.type === 0x0011)) {
         children.set(name, 'group');
-        queue.push({ path: childPath, address: child, depth: depth + 1 });
+        queue.push({ path: childPath, address: child, depth: depth + 1, messages: inner });
       } else {
         children.set(name, 'dataset');
         datasets.push(datasetOf(reader, childPath, child, inner));
