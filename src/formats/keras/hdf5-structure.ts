@@ -43,15 +43,15 @@ export function parseSuperblock(bytes: Uint8Array, base: number): Superblock | u
 /** An unsigned integer of 1 to 8 bytes; null for the undefined address (all ones), past the bytes, or above 2^53. */
 export function addressAt(bytes: Uint8Array, at: number, size: number): number | null {
   if (at < 0 || at + size > bytes.length) return null;
-  let value = 0n;
+  let value = 0;
   let undefinedAddress = true;
   for (let index = size - 1; index >= 0; index--) {
     const byte = bytes[at + index] ?? 0;
     if (byte !== 0xff) undefinedAddress = false;
-    value = (value << 8n) | BigInt(byte);
+    // Exact below 2^53, and past that never below it again.
+    value = value * 256 + byte;
   }
-  if (undefinedAddress || value > BigInt(Number.MAX_SAFE_INTEGER)) return null;
-  return Number(value);
+  return undefinedAddress || value > Number.MAX_SAFE_INTEGER ? null : value;
 }
 
 export interface ObjectFacts {
