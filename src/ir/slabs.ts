@@ -49,6 +49,26 @@ export function* slabsOf(shape: readonly number[], maxElements: number): Generat
   }
 }
 
+/**
+ * Cuts a tensor into tiles of at most `maxElements` elements whose last axis is cut too: where a reader walks another
+ * axis fastest, both sides then have runs of a fair length. Every element is in exactly one tile.
+ */
+export function* tilesOf(shape: readonly number[], maxElements: number): Generator<Slab> {
+  const last = shape.at(-1);
+  if (last === undefined || shape.length < 2) {
+    yield* slabsOf(shape, maxElements);
+    return;
+  }
+  const width = Math.min(last, Math.max(1, Math.floor(Math.sqrt(maxElements))));
+  const lead = shape.slice(0, -1);
+  for (let from = 0; from < last; from += width) {
+    const size = Math.min(width, last - from);
+    for (const slab of slabsOf(lead, Math.max(1, Math.floor(maxElements / size)))) {
+      yield { start: [...slab.start, from], count: [...slab.count, size], elements: slab.elements * size };
+    }
+  }
+}
+
 /** One buffer for the blocks of many tensors: first touch of fresh memory is what costs. */
 export class BlockBuffer {
   #bytes: Uint8Array = new Uint8Array(0);

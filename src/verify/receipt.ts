@@ -2,6 +2,7 @@ import type { Totals } from '../account/account.ts';
 import type { Explanation } from '../account/explain.ts';
 import { codec } from '../bytes/codec.ts';
 import type { ByteSource } from '../bytes/source.ts';
+import type { FoldRecord } from '../convert/fold.ts';
 import type { Plan } from '../convert/plan.ts';
 import type { NormAttrs } from '../ir/model.ts';
 import { BlockBuffer, readBlocks } from '../ir/slabs.ts';
@@ -32,6 +33,8 @@ export interface Receipt {
     readonly tensor: string;
     readonly why: string;
   }[];
+  /** BatchNorms that were folded into their neighbours. */
+  readonly folded: readonly FoldRecord[];
   readonly modules: readonly {
     readonly path: string;
     readonly layer: string;
@@ -109,7 +112,7 @@ export function buildReceipt(parts: ReceiptParts): Receipt {
       return {
         name: entry?.name ?? tensor.name,
         layer: tensor.layer,
-        from: tensor.sources.map((source) => source.name),
+        from: tensor.origins.map((source) => source.name),
         how: tensor.how,
         dtype: entry?.tensor.dtype ?? tensor.dtype,
         shape: tensor.shape,
@@ -119,6 +122,7 @@ export function buildReceipt(parts: ReceiptParts): Receipt {
     }),
     filled: plan.tensors.filter((tensor) => tensor.filled).map((tensor) => ({ name: tensor.name, how: tensor.how })),
     dropped: plan.dropped.map(({ layer, role, tensor, why }) => ({ layer, role, tensor: tensor.name, why })),
+    folded: plan.folds,
     modules: plan.modules.map((module) => ({
       path: module.path,
       layer: module.layer,
