@@ -63,13 +63,19 @@ function groupByModule(plan: Plan): { module: string; tensors: string[] }[] {
   return [...groups].map(([module, tensors]) => ({ module, tensors }));
 }
 
-function sourceOf(model: Model, name: string): JsonObject {
+function sourceOf(model: Model, plan: Plan, name: string): JsonObject {
   const source = new Map<string, Json>([
     ['framework', model.dialect],
     ['file', name],
   ]);
   if (model.producer.version !== '') source.set('version', model.producer.version);
   if (model.origin.config !== undefined) source.set('model_config', model.origin.config);
+  // The config still has these BatchNorms; who goes back to Keras must know that their tensors are gone.
+  if (plan.folds.length > 0)
+    source.set(
+      'folded',
+      plan.folds.map((fold) => fold.bn),
+    );
   return source;
 }
 
@@ -83,7 +89,7 @@ export async function saveState(
   options: SaveOptions,
 ): Promise<void> {
   const modules = modulesOf(plan);
-  const source = sourceOf(model, options.sourceName);
+  const source = sourceOf(model, plan, options.sourceName);
   const renamed = entries.some((entry, index) => entry.name !== plan.tensors[index]?.name);
   // Under names of another model the module prefixes are that model's: versions follow the written keys.
   const versions = renamed ? versionsOfEntries(entries) : versionsOf(plan);

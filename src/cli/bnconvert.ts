@@ -108,6 +108,8 @@ export async function bnconvert(io: Io): Promise<ExitCode> {
       file: options.input,
       skip: new Set(options.skip),
       allowMissing: options.allowMissing,
+      foldBn: options.foldBn,
+      ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
     });
     const entries = translate(plan, options.dtype === undefined ? {} : { dtype: options.dtype });
     const casts = options.dtype === undefined ? [] : castNotes(plan, entries);

@@ -13,7 +13,8 @@ export interface Affine {
   readonly path: string;
   readonly channels: number;
   values(): Promise<{ readonly scale: Float64Array; readonly shift: Float64Array }>;
-  /** The BatchNorm's own tensors that go in. */
+  /** The BatchNorm's own tensors that make the scale, and all of them. */
+  readonly scaleSources: readonly Tensor[];
   readonly sources: readonly Tensor[];
 }
 
@@ -34,16 +35,15 @@ export function affineOf(layer: Layer, twin: Exclude<Twin, { readonly refused: s
   const channels = mean.shape[0] ?? 0;
   const numbers = async (name: string, otherwise: number): Promise<Float64Array> => {
     const found = tensor(name);
-    return found === undefined
-      ? new Float64Array(channels).fill(otherwise)
-      : evaluateExpr(found.from, find, undefined);
+    return found === undefined ? new Float64Array(channels).fill(otherwise) : evaluateExpr(found.from, find, undefined);
   };
+  const own = (roles: readonly string[]): Tensor[] =>
+    layer.weights.filter((weight) => roles.includes(weight.role)).map((weight) => weight.tensor);
   return {
     path: layer.path,
     channels,
-    sources: layer.weights
-      .filter((weight) => ['gamma', 'beta', 'moving_mean', 'moving_variance'].includes(weight.role))
-      .map((weight) => weight.tensor),
+    scaleSources: own(['gamma', 'moving_variance']),
+    sources: own(['gamma', 'beta', 'moving_mean', 'moving_variance']),
     values: once(async () => {
       const gamma = await numbers('weight', 1);
       const beta = await numbers('bias', 0);
@@ -103,7 +103,9 @@ function linearOf(layer: Layer): Linear | null {
       return {
         inputRole: 'kernel',
         outputRole: 'kernel',
-        inputPick: ({ channels, inner }): Pick => [{ axis: 0, divide: inner, modulo: channels, times: 1 } satisfies Term],
+        inputPick: ({ channels, inner }): Pick => [
+          { axis: 0, divide: inner, modulo: channels, times: 1 } satisfies Term,
+        ],
         inputs: size(0),
         outputPick: [along(1)],
         outputs: size(1),
@@ -122,10 +124,7 @@ function linearOf(layer: Layer): Linear | null {
         inputPick: (): Pick =>
           groups === 1
             ? [along(input)]
-            : [
-                along(input),
-                { axis: output, divide: perGroup, modulo: Number.MAX_SAFE_INTEGER, times: size(input) },
-              ],
+            : [along(input), { axis: output, divide: perGroup, modulo: Number.MAX_SAFE_INTEGER, times: size(input) }],
         inputs: size(input) * groups,
         outputPick: [along(output)],
         outputs: size(output),
@@ -229,7 +228,7 @@ export function foldInto(
     ]);
     const norms = [...(isInput ? [before.affine] : []), ...(isOutput ? behind : [])];
     made.set(tensor.identity, {
-      sources: [weight.tensor, ...norms.flatMap((norm) => norm.sources)],
+      sources: [weight.tensor, ...norms.flatMap((norm) => norm.scaleSources)],
       how: [
         ...(isInput ? [`scaled per input channel by ${before.affine.path}`] : []),
         ...(isOutput ? [`scaled per output channel by ${behind.map((norm) => norm.path).join(', ')}`] : []),

@@ -152,7 +152,8 @@ function multiply(
     const other = second.base(index);
     for (let j = 0; j < row; j += 1) {
       const factor =
-        (vector[base + (table[j] as number)] as number) * (second.vector[other + (second.table[j] as number)] as number);
+        (vector[base + (table[j] as number)] as number) *
+        (second.vector[other + (second.table[j] as number)] as number);
       values[at + j] = (numbers[at + j] as number) * factor;
     }
   });
@@ -177,7 +178,8 @@ export async function sumProducts(
       const place = to.base(index);
       for (let j = 0; j < row; j += 1) {
         const o = place + (to.table[j] as number);
-        sums[o] = (sums[o] as number) + (numbers[at + j] as number) * (shift[base + (from.table[j] as number)] as number);
+        sums[o] =
+          (sums[o] as number) + (numbers[at + j] as number) * (shift[base + (from.table[j] as number)] as number);
       }
     });
   }
@@ -203,7 +205,8 @@ export function vectorTensor(
     storage: identity,
     async readInto([start = 0], [count = 0], into) {
       const all = await values();
-      if (all.length !== length) throw new BnsumError({ code: 'INTERNAL', place: name, reason: 'a vector of other size' });
+      if (all.length !== length)
+        throw new BnsumError({ code: 'INTERNAL', place: name, reason: 'a vector of other size' });
       encodeFloats(all.subarray(start, start + count), dtype, into.subarray(0, count * size));
     },
   };

@@ -3,6 +3,7 @@ import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
 import type { Layer, Model, NormAttrs, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinSource } from '../layers/family.ts';
+import { type FoldRecord, foldModel } from './fold.ts';
 import { inputsOfFirstCalls, lowerModel, twinSourceOf } from './lower/lower.ts';
 import type { FeatureOrder, Lowered } from './lower/lowered.ts';
 import { computes, describeExpr, mapSources, reorder, sourcesOf } from './order.ts';
@@ -25,6 +26,8 @@ export interface PlannedTensor {
   readonly expr: Expr;
   /** Source tensors of the expression, each once. */
   readonly sources: readonly Tensor[];
+  /** The file's own tensors that go in: those of `sources`, or what a folded one is made of. */
+  readonly origins: readonly Tensor[];
   /** Whether values are only moved or filled, never computed. */
   readonly exact: boolean;
   /** True when no source tensor goes in. */
@@ -53,6 +56,8 @@ export interface Plan {
   readonly modules: readonly PlannedModule[];
   readonly dropped: readonly DroppedTensor[];
   readonly lowered: Lowered;
+  /** BatchNorms that were folded away. */
+  readonly folds: readonly FoldRecord[];
   /** Sources of a planned tensor's expression, by tensor name. */
   find(tensor: PlannedTensor, role: string, child: readonly number[]): Tensor;
   readonly diagnostics: readonly Diagnostic[];
@@ -65,24 +70,37 @@ export interface PlanOptions {
   readonly skip?: ReadonlySet<string>;
   /** Turn a weight without a place into a diagnostic. */
   readonly allowMissing?: boolean;
+  /** Fold each BatchNorm into its neighbours where that is exact at inference. */
+  readonly foldBn?: boolean;
+  /** Element type that folded values are rounded to, once; absent: that of each array. */
+  readonly dtype?: DType;
 }
 
 /**
  * Plans the conversion of a Keras model into a PyTorch state_dict. Throws BnsumError REFUSED or MISMATCH naming the
  * layer that cannot be converted.
  */
-export function planTranslation(model: Model, options: PlanOptions): Plan {
-  if (model.dialect !== 'keras') {
+export function planTranslation(given: Model, options: PlanOptions): Plan {
+  if (given.dialect !== 'keras') {
     throw new BnsumError({
       code: 'UNSUPPORTED',
       file: options.file,
-      reason: `it holds a ${model.dialect} model; the conversion to PyTorch starts from Keras`,
+      reason: `it holds a ${given.dialect} model; the conversion to PyTorch starts from Keras`,
     });
   }
   const skip = options.skip ?? new Set<string>();
+  const folded =
+    options.foldBn === true
+      ? foldModel(given, {
+          file: options.file,
+          skip,
+          ...(options.dtype === undefined ? {} : { dtype: options.dtype }),
+        })
+      : null;
+  const model = folded?.model ?? given;
   const lowered = lowerModel(model, { file: options.file, skip });
   const context = contextOf(model);
-  const diagnostics: Diagnostic[] = [...lowered.diagnostics];
+  const diagnostics: Diagnostic[] = [...lowered.diagnostics, ...(folded?.diagnostics ?? [])];
   const tensors: PlannedTensor[] = [];
   const modules: PlannedModule[] = [];
   const dropped: DroppedTensor[] = [];
@@ -106,7 +124,10 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
       const name = `${module}.${tensor.name}`;
       owners.set(name, source);
       const found = sourcesOf(expr).map((leaf) => findSource(source, leaf.role, leaf.child ?? [], options.file));
-      for (const weight of found) used.add(weight.tensor.identity);
+      const sources = [...new Map(found.map((weight) => [weight.tensor.identity, weight.tensor])).values()];
+      const facts = sources.flatMap((one) => folded?.made.get(one.identity) ?? []);
+      const origins = sources.flatMap((one) => folded?.made.get(one.identity)?.sources ?? [one]);
+      for (const one of [...sources, ...origins]) used.add(one.identity);
       tensors.push({
         name,
         layer: layerPath,
@@ -117,10 +138,11 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
         shape: tensor.shape,
         dtype: tensor.dtype,
         expr,
-        sources: [...new Map(found.map((weight) => [weight.tensor.identity, weight.tensor])).values()],
-        exact: !computes(expr),
+        sources,
+        origins,
+        exact: !computes(expr) && facts.length === 0,
         filled: found.length === 0,
-        how: describeExpr(expr),
+        how: [describeExpr(expr), ...facts.map((fact) => fact.how)].join(', '),
       });
     }
   }
@@ -176,6 +198,7 @@ export function planTranslation(model: Model, options: PlanOptions): Plan {
     modules,
     dropped,
     lowered,
+    folds: folded?.folds ?? [],
     diagnostics: uniqueDiagnostics(diagnostics),
     find(tensor, role, child) {
       const owner = owners.get(tensor.name);

@@ -39,7 +39,9 @@ export function planFolding(model: Model): FoldPlan | null {
     for (const call of graph.calls) {
       const layer = call.layer === null ? undefined : wiring.layers.get(call.layer);
       if (layer?.kind === 'batch_norm' && !folds.has(layer.path)) {
-        folds.set(layer.path, fold(wiring, graph, call, layer, folds));
+        const made = fold(wiring, graph, call, layer, folds);
+        folds.set(layer.path, made);
+        for (const path of made.into) wiring.biased.add(path);
       }
     }
   }
@@ -53,6 +55,8 @@ interface Wiring {
   /** Paths of layers that share a tensor with another layer. */
   readonly tied: ReadonlySet<string>;
   readonly graphs: ReadonlyMap<Graph, Ports>;
+  /** Paths of layers that have a bias, of their own or since a BatchNorm went into them. */
+  readonly biased: Set<string>;
 }
 
 /** Who makes and who reads each value of a graph. */
@@ -80,7 +84,13 @@ function wire(model: Model): Wiring {
     }
     graphs.set(graph, { producer, consumers, outputs: new Set(graph.outputs) });
   }
-  return { layers: new Map(model.layers.map((layer) => [layer.path, layer])), uses, tied: tiedLayers(model), graphs };
+  return {
+    layers: new Map(model.layers.map((layer) => [layer.path, layer])),
+    uses,
+    tied: tiedLayers(model),
+    graphs,
+    biased: new Set(model.layers.filter(hasBias).map((layer) => layer.path)),
+  };
 }
 
 function tiedLayers(model: Model): ReadonlySet<string> {
@@ -110,6 +120,8 @@ function kept(layer: Layer): Fold {
 function fold(wiring: Wiring, graph: Graph, call: Call, bn: Layer, folds: ReadonlyMap<string, Fold>): Fold {
   const ports = wiring.graphs.get(graph);
   const axis = normNumber(bn.norm, 'axis');
+  // Called with training=True it normalises by the statistics of the batch.
+  if (call.attrs.get('training') === true) return kept(bn);
   if (ports === undefined || axis === null || !isFree(wiring, bn) || !atInference(bn)) return kept(bn);
   return (
     backward(wiring, graph, ports, call, bn, axis, folds) ?? forward(wiring, graph, ports, call, bn, axis) ?? kept(bn)
@@ -159,7 +171,7 @@ function backward(
     const output = shapeOf(graph, id);
     if (isLinear(layer)) {
       if (output === null || !isFree(wiring, layer) || channel !== outputChannel(layer, output)) return null;
-      const gains = !hasBias(layer);
+      const gains = !wiring.biased.has(layer.path);
       return {
         bn: bn.path,
         how: 'backward',
@@ -270,7 +282,7 @@ function forward(wiring: Wiring, graph: Graph, ports: Ports, call: Call, bn: Lay
       const input = shapeOf(graph, next.id);
       if (input === null || !isFree(wiring, layer) || !takes(layer, input, next.flat ? null : channel)) return null;
       into.push(layer.path);
-      if (!hasBias(layer)) gained += biasElements(layer);
+      if (!wiring.biased.has(layer.path)) gained += biasElements(layer);
     }
   }
   into.reverse();

@@ -16,10 +16,12 @@ export type DiagnosticCode =
   | 'DROPPED'
   | 'DUPLICATE_KEY'
   | 'FILLED'
+  | 'FOLDED'
   | 'KIND_GUESSED'
   | 'LAYER_SKIPPED'
   | 'NO_ARCHITECTURE'
   | 'NOT_A_TENSOR'
+  | 'NOT_FOLDED'
   | 'NOT_SAVED'
   | 'NO_TWIN'
   | 'PARTIAL_OVERLAP'
@@ -69,6 +71,10 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   DROPPED: 'info',
   /** A tensor that the source lacks was made; args: tensor, value. */
   FILLED: 'info',
+  /** A BatchNorm was folded into its neighbours on request; args: into, how ('backward' | 'forward'). */
+  FOLDED: 'info',
+  /** A BatchNorm that could not be folded stays; args: why. */
+  NOT_FOLDED: 'info',
   /** Same outputs in inference, another computation in training; args: what. */
   TRAINING_DIFFERS: 'warning',
   /** A shape could not be inferred. */

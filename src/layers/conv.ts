@@ -109,7 +109,7 @@ export const conv: Family = {
     if (refusal !== undefined) return refusal;
     const { norm } = layer;
     const rank = normNumber(norm, 'rank') ?? 2;
-    const layout = layoutOf(layer);
+    const layout = kernelLayoutOf(layer);
     if (layout === null) return { refused: `its kernel has shape [${shapeOf(layer, 'kernel').join(', ')}]` };
     const weight = twinTensor(
       layer,
@@ -306,7 +306,7 @@ export function biasOf(norm: NormAttrs, size: number | null): readonly ReturnTyp
  * The layout that the stored kernel has: the declared one, or, in a Keras 1 file whose kernel does not fit it, the
  * other one that Keras 1 used. null when none fits.
  */
-function layoutOf(layer: TwinSource): string | null {
+export function kernelLayoutOf(layer: TwinSource): string | null {
   const rank = normNumber(layer.norm, 'rank') ?? 2;
   const words = spatialWords(rank);
   const declared = normText(layer.norm, 'kernelLayout') ?? `${words} in out`;

@@ -72,7 +72,7 @@ export function renderPlan(
     shape: tensor.shape,
     kind: tensor.isParameter ? 'parameter' : 'buffer',
     layer: tensor.layer,
-    from: tensor.sources.map((source) => source.name),
+    from: tensor.origins.map((source) => source.name),
     how: tensor.how,
     filled: tensor.filled,
     exact: tensor.exact,

@@ -53,10 +53,13 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   DUPLICATE_KEY: (args) => `${counted(args, 'key')} set twice in one dict${firstOf(args)}; the last value counts`,
   FILLED: (args) =>
     `${word(args, 'tensor') ?? 'a tensor'} is not in the file and is filled${aside(word(args, 'value'))}`,
+  FOLDED: (args) =>
+    `folded ${word(args, 'how') ?? 'away'} into ${word(args, 'into') ?? 'its neighbour'}, exact at inference`,
   KIND_GUESSED: (args) =>
     `the kind of layer${aside(word(args, 'kind'))} is inferred from names and shapes${aside(word(args, 'because') ?? word(args, 'reason'))}`,
   LAYER_SKIPPED: (args) => `left out on request${aside(word(args, 'type') ?? word(args, 'why'))}`,
   NOT_A_TENSOR: (args) => `${counted(args, 'value')} that hold no tensor are left out${firstOf(args)}`,
+  NOT_FOLDED: (args) => `stays a BatchNorm${aside(word(args, 'why'))}`,
   NOT_SAVED: (args) => `${counted(args, 'buffer')} that the module keeps out of its state_dict${firstOf(args)}`,
   NO_ARCHITECTURE: () =>
     'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)',
