@@ -76,7 +76,9 @@ def lend_kernels():
     def add_where_it_stands(x1, x2):
         a, b = getattr(x1, "shape", ()), getattr(x2, "shape", ())
         if len(a) == len(b) > 2 and b[-1] == 1 and a[-1] in tuple(b):
-            return keras.src.backend.numpy.subtract(x1, keras.src.backend.numpy.negative(x2))
+            return keras.src.backend.numpy.subtract(
+                x1, keras.src.backend.numpy.negative(x2)
+            )
         return add(x1, x2)
 
     keras.src.backend.numpy.add = add_where_it_stands
@@ -294,13 +296,17 @@ def application(name, folder, stem, seed=1, run=True):
         "outputs": None,
     }
     if run:
-        size = model.input_shape[1:]
-        prepare_batch_norms(
-            model,
-            tf.constant(rng.uniform(-1, 1, (BATCH, *size)).astype("float32")),
-            rng,
+        # Some take pixels and scale them inside; the others expect what their preprocess_input gives.
+        pixels = any(
+            isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization))
+            for layer in model.layers
         )
-        inputs = [rng.uniform(-1, 1, (BATCH, *size)).astype("float32")]
+        low, high = (0, 255) if pixels else (-1, 1)
+        shape = (BATCH, *[n or 224 for n in model.input_shape[1:]])
+        prepare_batch_norms(
+            model, tf.constant(rng.uniform(low, high, shape).astype("float32")), rng
+        )
+        inputs = [rng.uniform(low, high, shape).astype("float32")]
         answer["outputs"] = run_and_save(model, inputs, f"{folder}/{stem}.npz")
     model.save(f"{folder}/{stem}.keras")
     model.save(f"{folder}/{stem}.h5")

@@ -23,6 +23,11 @@ export class Report {
     process.stdout.write(`${line}\n`);
   }
 
+  /** A sign of life on standard error: some models take minutes. */
+  progress(line) {
+    process.stderr.write(`  ${line}\n`);
+  }
+
   table(title, head, rows, started) {
     const cells = [head, ...rows].map((row) => row.map((cell) => String(cell ?? '–')));
     const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column].length)));

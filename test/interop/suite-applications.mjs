@@ -31,6 +31,7 @@ export async function applications(context) {
   const convertRows = [];
   for (const name of names) {
     const clock = performance.now();
+    report.progress(name);
     const stem = `app-${name}`;
     const file = (extension) => join(folder, `${stem}.${extension}`);
     try {

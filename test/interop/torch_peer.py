@@ -4,6 +4,7 @@ from peer import prepare_environment, serve
 
 prepare_environment()
 
+import functools
 import gc
 import importlib.util
 import os
@@ -145,6 +146,7 @@ def compare(module_file, weights, arrays, inputs, outputs):
     }
 
 
+@functools.cache
 def import_torchvision():
     """torchvision, beside a PyTorch build that lacks the operators of its binary part."""
     library = torch.library.Library("torchvision", "DEF")
@@ -152,7 +154,7 @@ def import_torchvision():
         library.define(f"{operator}() -> ()")
     import torchvision
 
-    import_torchvision.keep = library
+    torchvision.declared = library  # the declaration lives as long as this object
     return torchvision
 
 
