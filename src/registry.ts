@@ -1,5 +1,6 @@
 import type { FormatReader } from './bytes/source.ts';
 import { kerasReader } from './formats/keras/index.ts';
+import { onnxReader } from './formats/onnx/read.ts';
 import { ptjsonReader } from './formats/ptjson/read.ts';
 import { safetensorsReader } from './formats/safetensors/read.ts';
 import { torchReader } from './formats/torch/index.ts';
@@ -12,4 +13,5 @@ export const READERS: readonly FormatReader<Outcome<Model>>[] = [
   torchReader,
   safetensorsReader,
   ptjsonReader,
+  onnxReader,
 ];

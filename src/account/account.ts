@@ -2,7 +2,7 @@ import { type Fold, planFolding } from '../graph/fold.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
-import type { Layer, Model, WeightClass } from '../ir/model.ts';
+import type { Layer, Model, Weight, WeightClass } from '../ir/model.ts';
 import { type Count, minus, plus, total } from './count.ts';
 import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
 import { accountOptimizer, type OptimizerAccount } from './optimizer.ts';
@@ -144,7 +144,8 @@ function foldingOf(model: Model): readonly Fold[] | null {
   const norms = model.layers.filter((layer) => layer.kind === 'batch_norm');
   if (norms.length === 0) {
     // Without a BatchNorm there is nothing to fold, as long as every layer is known for what it is.
-    return model.layers.some((layer) => layer.kind === 'unknown' && layer.weights.length > 0) ? null : [];
+    const isTrained = (weight: Weight): boolean => weight.class !== 'constant';
+    return model.layers.some((layer) => layer.kind === 'unknown' && layer.weights.some(isTrained)) ? null : [];
   }
   const plan = planFolding(model);
   if (plan === null) return null;
@@ -202,7 +203,11 @@ export function account(model: Model): Accounting {
       frozen: elements('torch.frozen'),
       buffers: known('torch.buffers'),
     },
-    state: { elements: known('state.elements'), unique: known('state.unique') },
+    // An initializer of ONNX stands once in its file, whatever number of nodes reads it.
+    state: {
+      elements: known(model.dialect === 'onnx' ? 'state.unique' : 'state.elements'),
+      unique: known('state.unique'),
+    },
     inference: {
       elements: folding === null ? null : plus(tally(left).elements, total(folding.map((fold) => fold.elementsAfter))),
     },

@@ -236,6 +236,13 @@ export function absorbsChildren(layer: Layer): boolean {
   return STANDS_FOR_ITS_CHILDREN.has(layer.kind);
 }
 
+/** A constant that an operation of ONNX reads (a shape, an index) is no variable of a Keras layer. */
+function isArgument(model: Model, layer: Layer): boolean {
+  return (
+    model.dialect === 'onnx' && layer.kind === 'unknown' && layer.weights.every((weight) => weight.class === 'constant')
+  );
+}
+
 /**
  * Both frameworks' tensors of a model. The file's own side is as read; the other side comes from the layer families.
  * A layer that holds tensors and has no twin counts its own on both sides and raises NO_TWIN.
@@ -273,7 +280,7 @@ export function entriesOf(model: Model): Entries {
       // A wrapper that only forwards, around what is no single layer: its children stand for themselves.
       for (const child of children.get(layer.path) ?? []) visit(child);
       return;
-    } else if (held.length > 0) {
+    } else if (held.length > 0 && !isArgument(model, layer)) {
       untwinned.add(layer.path);
       diagnostics.push(
         note('NO_TWIN', { layer: layer.path }, { type: layer.type, toward, reason: twin?.refused ?? null }),

@@ -21,11 +21,13 @@ export type DType =
   | 'int16'
   | 'int8'
   | 'int4'
+  | 'int2'
   | 'uint64'
   | 'uint32'
   | 'uint16'
   | 'uint8'
   | 'uint4'
+  | 'uint2'
   | 'bool'
   | 'complex32'
   | 'complex64'
@@ -66,11 +68,13 @@ const TABLE: Readonly<Record<DType, DTypeFacts>> = {
   int16: { bits: 16, family: 'int' },
   int8: { bits: 8, family: 'int' },
   int4: { bits: 4, family: 'int' },
+  int2: { bits: 2, family: 'int' },
   uint64: { bits: 64, family: 'uint' },
   uint32: { bits: 32, family: 'uint' },
   uint16: { bits: 16, family: 'uint' },
   uint8: { bits: 8, family: 'uint' },
   uint4: { bits: 4, family: 'uint' },
+  uint2: { bits: 2, family: 'uint' },
   bool: { bits: 8, family: 'bool' },
   complex32: { bits: 32, family: 'complex' },
   complex64: { bits: 64, family: 'complex' },

@@ -28,6 +28,7 @@ export type LimitName =
   | 'pickleIntegerDigits'
   | 'pickleLineBytes'
   | 'pickleEvents'
+  | 'protobufBytes'
   | 'protobufDepth'
   | 'tensorRank'
   | 'moduleDepth'
@@ -75,6 +76,8 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleLineBytes: 16 * 1024 * 1024,
   /** Imports and calls of names off the allow list in one pickle, each recorded for itself. */
   pickleEvents: 1_000_000,
+  /** Bytes of an ONNX file beside the elements of its tensors, which are held in memory. */
+  protobufBytes: 512 * 1024 * 1024,
   protobufDepth: 100,
   tensorRank: 64,
   /** Nested models and modules. */

@@ -105,11 +105,14 @@ export const dense: Family = {
     const refusal = missing(layer, 'weight');
     if (refusal !== undefined) return refusal;
     if (shapeOf(layer, 'weight').length !== 2) return { refused: 'its weight is not a matrix' };
-    const kernel = twinTensor(layer, 'kernel', {
-      op: 'permute',
-      of: source('weight'),
-      axes: permutationOf(WEIGHT, KERNEL),
-    });
+    // A product of ONNX may hold its weight as Keras does.
+    const kernel = twinTensor(
+      layer,
+      'kernel',
+      layer.norm['transposed'] === false
+        ? source('weight')
+        : { op: 'permute', of: source('weight'), axes: permutationOf(WEIGHT, KERNEL) },
+    );
     const bias = weightOf(layer, 'bias') !== undefined;
     return twin(
       [twinModule('Dense', { units: kernel.shape[1] ?? 0, use_bias: bias })],

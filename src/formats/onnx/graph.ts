@@ -1,0 +1,231 @@
+import { BnsumError } from '../../ir/error.ts';
+import type { Call, Constant, Dim, Graph, Shape, Value } from '../../ir/model.ts';
+import type { Drafts, Held } from './layer.ts';
+import { operatorOf, settingsOf, subgraphsOf } from './node.ts';
+import type { GraphProto, NodeProto, ValueInfoProto } from './schema.ts';
+import { find, type Known, type Scope } from './scope.ts';
+import { NORMS, recognise, type Slot } from './slot.ts';
+import { dtypeOfCode, smallBytes } from './tensor.ts';
+
+/** Values and calls of a graph, numbered as they come. */
+interface Wiring {
+  readonly ids: Map<string, number>;
+  readonly values: Value[];
+  readonly calls: Call[];
+}
+
+/**
+ * Turns the nodes that compute into calls, and those with weights into layers. Of graphs inside nodes only the layers
+ * are taken. Throws BnsumError MALFORMED when a node reads what nothing before it gives, or gives what is given already.
+ */
+export async function walkGraph(
+  graph: GraphProto,
+  nodes: readonly NodeProto[],
+  scope: Scope,
+  drafts: Drafts,
+  file: string,
+  outerNames: ReadonlySet<string>,
+): Promise<{ readonly graph: Graph; readonly names: ReadonlySet<string> }> {
+  const wiring: Wiring = { ids: new Map(), values: [], calls: [] };
+  const infos = infosOf(graph);
+  const value = (name: string): number => {
+    const before = wiring.ids.get(name);
+    if (before !== undefined) return before;
+    const id = wiring.values.length;
+    const info = infos.get(name);
+    wiring.ids.set(name, id);
+    wiring.values.push({ id, shape: shapeOf(info), dtype: dtypeOfCode(info?.type?.tensor_type?.elem_type) });
+    return id;
+  };
+  const given = new Set<string>();
+  const inputs: number[] = [];
+  for (const { name = '' } of graph.input ?? []) {
+    // Files before IR version 4 list initializers among the inputs.
+    if (name === '' || scope.known.has(name)) continue;
+    given.add(name);
+    inputs.push(value(name));
+  }
+  const readers = readersOf(nodes);
+  const outputs = new Set((graph.output ?? []).map((info) => info.name ?? ''));
+  const absorbed = new Set<NodeProto>();
+  const malformed = (node: NodeProto, reason: string): BnsumError =>
+    new BnsumError({ code: 'MALFORMED', file, place: node.name || node.output?.[0] || operatorOf(node), reason });
+  const claim = (node: NodeProto, name: string): void => {
+    if (given.has(name)) throw malformed(node, `gives '${name}', which is given already`);
+    given.add(name);
+  };
+  const isThere = (name: string): boolean =>
+    given.has(name) || outerNames.has(name) || find(scope, name) !== undefined || scope.texts.includes(name);
+
+  for (const node of nodes) {
+    if (absorbed.has(node)) continue;
+    for (const name of node.input ?? []) {
+      if (name !== '' && !isThere(name)) {
+        throw malformed(node, `reads '${name}', which no input, initializer or node before it gives`);
+      }
+    }
+    const made = (node.output ?? []).filter((name) => name !== '');
+    for (const name of made) claim(node, name);
+    if (made.length > 0 && made.every((name) => scope.known.has(name))) continue;
+    const recognised = recognise(node, (input) => find(scope, node.input?.[input]));
+    const held =
+      recognised === undefined ? [] : await weightsOf(node, recognised.slots, NORMS.has(recognised.kind), scope);
+    if (recognised === undefined || (recognised.slots.length > 0 && held.length === 0)) {
+      const captured = subgraphsOf(node)
+        .flatMap((inner) => freeNames(inner))
+        .filter((name) => given.has(name));
+      wiring.calls.push({
+        layer: null,
+        op: operatorOf(node),
+        attrs: settingsOf(node),
+        inputs: [
+          ...(node.input ?? []).flatMap((name) => argument(name, scope, value)),
+          ...[...new Set(captured)].map(value),
+        ],
+        outputs: made.map(value),
+      });
+      continue;
+    }
+    const bias = biasBehind(node, held, readers, outputs, scope);
+    if (bias !== undefined) {
+      absorbed.add(bias.node);
+      for (const name of bias.node.output ?? []) claim(bias.node, name);
+      held.push({ role: 'bias', class: 'weight', known: bias.known });
+    }
+    for (const { known } of held) markUsed(known);
+    const draft = drafts.call(node, recognised, held);
+    const data = (node.input ?? []).filter((name) => name !== '' && find(scope, name) === undefined);
+    wiring.calls.push({
+      layer: draft.path,
+      op: '',
+      attrs: new Map(),
+      inputs: data.map(value),
+      outputs: (bias?.node.output ?? made).map(value),
+    });
+  }
+  return {
+    graph: {
+      inputs,
+      outputs: [...outputs].filter((name) => given.has(name) || inputs.includes(wiring.ids.get(name) ?? -1)).map(value),
+      values: wiring.values,
+      calls: wiring.calls,
+    },
+    names: given,
+  };
+}
+
+function markUsed(known: Known): void {
+  known.root.used = true;
+  for (const part of known.quantisation) markUsed(part.known);
+}
+
+/** A literal argument is shown by its name: it may be a large tensor. */
+function argument(name: string, scope: Scope, value: (name: string) => number): readonly (number | Constant)[] {
+  if (name === '') return [{ constant: null }];
+  return [find(scope, name) === undefined ? value(name) : { constant: name }];
+}
+
+function readersOf(nodes: readonly NodeProto[]): ReadonlyMap<string, readonly NodeProto[]> {
+  const readers = new Map<string, NodeProto[]>();
+  const add = (name: string, node: NodeProto): void => {
+    const list = readers.get(name);
+    if (list === undefined) readers.set(name, [node]);
+    else list.push(node);
+  };
+  for (const node of nodes) {
+    for (const name of node.input ?? []) add(name, node);
+    for (const inner of subgraphsOf(node)) for (const name of freeNames(inner)) add(name, node);
+  }
+  return readers;
+}
+
+/** Names that a graph inside a node reads and does not make itself; those of graphs inside it included. */
+function freeNames(graph: GraphProto): readonly string[] {
+  const own = new Set<string>();
+  for (const { name = '' } of graph.input ?? []) own.add(name);
+  for (const { name = '' } of graph.initializer ?? []) own.add(name);
+  for (const { values } of graph.sparse_initializer ?? []) own.add(values?.name ?? '');
+  const read = new Set<string>();
+  for (const node of graph.node ?? []) {
+    for (const name of node.output ?? []) own.add(name);
+    for (const name of node.input ?? []) read.add(name);
+    for (const inner of subgraphsOf(node)) for (const name of freeNames(inner)) read.add(name);
+  }
+  for (const { name = '' } of graph.output ?? []) read.add(name);
+  return [...read].filter((name) => name !== '' && !own.has(name));
+}
+
+/**
+ * The constants that a node has in its slots. Scale and shift of a normalisation that are Constant nodes of ones and
+ * zeros were put in by an exporter, since ONNX demands them; they are none of the layer's weights.
+ */
+async function weightsOf(node: NodeProto, slots: readonly Slot[], isNorm: boolean, scope: Scope): Promise<Held[]> {
+  const held: Held[] = [];
+  for (const slot of slots) {
+    const known = find(scope, node.input?.[slot.input]);
+    if (known === undefined) continue;
+    if (isNorm && known.root.origin === 'constant' && (await isNeutral(known, slot.role))) continue;
+    held.push({ role: slot.role, class: slot.class, known });
+    for (const part of known.quantisation) {
+      held.push({ role: `${slot.role}_${part.role}`, class: 'constant', known: part.known });
+    }
+  }
+  return held;
+}
+
+async function isNeutral(known: Known, role: string): Promise<boolean> {
+  if (known.stored.tensor.dtype !== 'float32') return false;
+  const bytes = await smallBytes(known.stored);
+  if (bytes === null || bytes.byteLength % 4 !== 0) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const wanted = role === 'weight' ? 1 : role === 'bias' ? 0 : Number.NaN;
+  for (let at = 0; at < bytes.byteLength; at += 4) if (view.getFloat32(at, true) !== wanted) return false;
+  return true;
+}
+
+/** The Add behind a MatMul or a Conv without bias that adds a constant along its channels, and nothing else reads. */
+function biasBehind(
+  node: NodeProto,
+  held: readonly Held[],
+  readers: ReadonlyMap<string, readonly NodeProto[]>,
+  outputs: ReadonlySet<string>,
+  scope: Scope,
+): { readonly node: NodeProto; readonly known: Known } | undefined {
+  const op = node.op_type ?? '';
+  const [result = ''] = node.output ?? [];
+  if (!['MatMul', 'Conv', 'ConvTranspose'].includes(op) || held.some((one) => one.role === 'bias')) return undefined;
+  const behind = readers.get(result) ?? [];
+  const [add] = behind;
+  if (behind.length !== 1 || add === undefined || operatorOf(add) !== 'Add' || outputs.has(result)) return undefined;
+  const known = (add.input ?? []).filter((name) => name !== result).map((name) => find(scope, name))[0];
+  const weight = held.find((one) => one.role === 'weight')?.known;
+  if (known === undefined || weight === undefined || known.transposed || known.quantisation.length > 0)
+    return undefined;
+  const { shape } = known.stored.tensor;
+  const size = shape.reduce((product, one) => product * one, 1);
+  const sizes = weight.stored.tensor.shape;
+  const groups = Number(node.attribute?.find((attribute) => attribute.name === 'group')?.i ?? 1);
+  const channels =
+    op === 'Conv' ? sizes[0] : op === 'ConvTranspose' ? (sizes[1] ?? 0) * groups : sizes[weight.transposed ? 0 : 1];
+  // Counted from the end: the last axis of a product, the one before the spatial ones of a convolution.
+  const place = op === 'MatMul' ? shape.length - 1 : shape.length - (sizes.length - 1);
+  return size === channels && shape[place] === channels ? { node: add, known } : undefined;
+}
+
+function infosOf(graph: GraphProto): ReadonlyMap<string, ValueInfoProto> {
+  const infos = new Map<string, ValueInfoProto>();
+  for (const list of [graph.value_info, graph.output, graph.input]) {
+    for (const info of list ?? []) if (info.name !== undefined) infos.set(info.name, info);
+  }
+  return infos;
+}
+
+/** null: not stated. A named axis is dynamic; one without number and name is not known, the batch axis dynamic. */
+function shapeOf(info: ValueInfoProto | undefined): Shape | null {
+  const shape = info?.type?.tensor_type?.shape;
+  if (shape === undefined) return null;
+  return (shape.dim ?? []).map(({ dim_value, dim_param }, axis): Dim => {
+    if (typeof dim_value === 'number' && dim_value >= 0) return dim_value;
+    return axis === 0 || (dim_param !== undefined && dim_param !== '') ? null : '?';
+  });
+}
