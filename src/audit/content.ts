@@ -1,0 +1,226 @@
+import { nameContent } from '../bytes/sniff.ts';
+import { findSuperblock } from '../formats/keras/hdf5-open.ts';
+import { readHeader } from '../formats/safetensors/header.ts';
+import { isBnsumError } from '../ir/error.ts';
+import { type Bench, type Content, MOST_ARCHIVES } from './context.ts';
+import type { AuditRule } from './finding.ts';
+import { judgeHdf5 } from './hdf5.ts';
+import { judgeJson } from './json-text.ts';
+import { scanForPickles } from './nested.ts';
+import { isNpy, judgeNpy } from './npy.ts';
+import { isOnnx, judgeOnnx } from './onnx.ts';
+import { SCAN_BYTES } from './pickle.ts';
+import { isTarHeader, judgeTar } from './tar.ts';
+import { judgePickleFile } from './torch-legacy.ts';
+import { judgeZip } from './zip.ts';
+
+const HEAD_BYTES = 4_096;
+const TAIL_BYTES = 66_000;
+
+/** Kinds told by their first bytes that are never opened here. */
+const CLOSED: readonly (readonly [offset: number, bytes: string, kind: string])[] = [
+  [0, '7z\xbc\xaf\x27\x1c', '7-Zip archive'],
+  [0, 'Rar!\x1a\x07', 'RAR archive'],
+  [0, '\x1f\x8b', 'gzip file'],
+  [0, '\xfd7zXZ\x00', 'xz file'],
+  [0, 'BZh', 'bzip2 file'],
+  [0, '\x28\xb5\x2f\xfd', 'Zstandard file'],
+  [0, '\x04\x22\x4d\x18', 'LZ4 file'],
+  [0, '\x5d\x00\x00', 'LZMA file'],
+  [0, 'MSCF', 'cabinet archive'],
+  [0, 'xar!', 'xar archive'],
+  [0, '!<arch>\n', 'ar archive'],
+  [0, 'GGUF', 'GGUF file'],
+  [0, 'GGML', 'GGML file'],
+  [0, 'SQLite format 3\x00', 'SQLite database'],
+  [0, '%PDF-', 'PDF document'],
+  [4, 'PTMF', 'PyTorch mobile file'],
+  [4, 'TFL3', 'TensorFlow Lite model'],
+];
+
+const NATIVE: readonly (readonly [bytes: string, kind: string])[] = [
+  ['\x7fELF', 'ELF program or library'],
+  ['MZ', 'Windows program or library'],
+  ['\xfe\xed\xfa\xce', 'Mach-O program or library'],
+  ['\xfe\xed\xfa\xcf', 'Mach-O program or library'],
+  ['\xcf\xfa\xed\xfe', 'Mach-O program or library'],
+  ['\xce\xfa\xed\xfe', 'Mach-O program or library'],
+  ['\xca\xfe\xba\xbe', 'Mach-O or Java program'],
+  ['#!', 'script'],
+];
+
+/** Names that a loader takes for a pickle, whatever is in them. */
+const PICKLE_NAME = /\.(?:pkl|pickle|pt|pth|bin|ckpt|joblib|dat|p|model|t7|tar)$/i;
+
+function latin1(bytes: Uint8Array): string {
+  return new TextDecoder('latin1').decode(bytes);
+}
+
+/** Judges one content by what it is. Throws BnsumError only for trouble of the system. */
+export async function judgeContent(content: Content, bench: Bench): Promise<string> {
+  const { source, member } = content;
+  const { ledger } = bench;
+  try {
+    return await dispatch(content, bench);
+  } catch (error) {
+    if (!isBnsumError(error) || error.code === 'INTERNAL' || error.code === 'IO') throw error;
+    const rule: AuditRule = error.code === 'LIMIT' ? 'LIMIT' : 'UNREADABLE';
+    const place = error.place === undefined ? '' : `${error.place}: `;
+    ledger.add({ level: 'suspicious', rule, member, detail: `${place}${error.reason}` });
+    ledger.miss(source.size);
+    return 'damaged';
+  }
+}
+
+async function dispatch(content: Content, bench: Bench): Promise<string> {
+  const { source, member, depth } = content;
+  const { ledger } = bench;
+  if (source.size === 0) return 'empty';
+  const head = await source.read(0, Math.min(HEAD_BYTES, source.size));
+  const text = latin1(head);
+  const isArchiveTooDeep = depth > MOST_ARCHIVES;
+
+  const archive =
+    text.startsWith('PK\x03\x04') || text.startsWith('PK\x05\x06')
+      ? judgeZip
+      : isTarHeader(head)
+        ? judgeTar
+        : undefined;
+  if (archive !== undefined) {
+    if (isArchiveTooDeep) {
+      ledger.add({ level: 'suspicious', rule: 'NESTED_ARCHIVE', member });
+      ledger.miss(source.size);
+      return 'archive';
+    }
+    return archive(content, bench);
+  }
+  // Zip readers start at the end, others at the start: such a file is two.
+  const tail = await source.read(Math.max(0, source.size - TAIL_BYTES), source.size);
+  const hidden = latin1(tail).includes('PK\x05\x06') && latin1(tail).includes('PK\x01\x02');
+  const kind = await dispatchPlain(content, bench, head, text, tail);
+  if (hidden && !isArchiveTooDeep && kind !== 'HDF5' && kind !== 'safetensors') {
+    ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member, detail: `${kind}, zip` });
+    await judgeZip(content, bench);
+  }
+  return kind;
+}
+
+async function dispatchPlain(
+  content: Content,
+  bench: Bench,
+  head: Uint8Array,
+  text: string,
+  tail: Uint8Array,
+): Promise<string> {
+  const { source, member, name } = content;
+  const { ledger } = bench;
+  const closed = CLOSED.find(([offset, bytes]) => text.startsWith(bytes, offset));
+  if (closed !== undefined && !(await isPickleAfterAll(content, bench, text))) {
+    ledger.add({ level: 'suspicious', rule: 'NOT_OPENED', member, detail: closed[2] });
+    ledger.miss(source.size);
+    await scan(content, bench);
+    return closed[2];
+  }
+  const native = NATIVE.find(([bytes]) => text.startsWith(bytes));
+  if (native !== undefined && isNative(native, text)) {
+    const level = /(?:^|\/)aotinductor\/|\.(?:so|pyd|dll|dylib)$/.test(member) ? 'dangerous' : 'suspicious';
+    ledger.add({ level, rule: 'NATIVE_CODE', member, detail: native[1] });
+    ledger.miss(source.size);
+    return native[1];
+  }
+  if (isNpy(head)) return judgeNpy(content, bench);
+  if (await isHdf5(content)) return judgeHdf5(content, bench);
+  if (isSafetensors(head, source.size)) {
+    await readHeader(source);
+    return 'safetensors';
+  }
+  const pickle = await judgePickleFile(content, bench);
+  if (pickle !== undefined) return pickle;
+  if (await isOnnx(content)) return judgeOnnx(content, bench);
+  return judgeRest(content, bench, head, tail, name);
+}
+
+async function isPickleAfterAll(content: Content, bench: Bench, text: string): Promise<boolean> {
+  // ']\0\0' is also an empty list with BINPUT-like noise; nothing else in the table can begin a pickle.
+  return text.startsWith(']') && (await judgePickleFile(content, bench)) !== undefined;
+}
+
+/** Two letters alone say little: a program has more behind them. */
+function isNative([bytes]: readonly [string, string], text: string): boolean {
+  if (bytes === 'MZ') return text.length > 64 && /[\x00-\x08]/.test(text.slice(0, 64));
+  if (bytes === '#!') return /^#!\s*\/?[\w/. -]+/.test(text);
+  return true;
+}
+
+async function isHdf5(content: Content): Promise<boolean> {
+  try {
+    return (await findSuperblock(content.source)) !== undefined;
+  } catch (error) {
+    // The signature is there; judgeHdf5 says what is wrong with the rest.
+    if (isBnsumError(error)) return true;
+    throw error;
+  }
+}
+
+function isSafetensors(head: Uint8Array, size: number): boolean {
+  if (head.length < 9 || head[8] !== 0x7b) return false;
+  const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);
+  return length > 1n && length < BigInt(Math.max(size, 2)) * 16n && head[7] === 0 && head[6] === 0;
+}
+
+/** Text, and whatever is not known: text does nothing, the rest could be anything. */
+async function judgeRest(
+  content: Content,
+  bench: Bench,
+  head: Uint8Array,
+  tail: Uint8Array,
+  name: string,
+): Promise<string> {
+  const { source, member } = content;
+  const { ledger } = bench;
+  const probe = { head, tail, size: source.size, name };
+  if (await isTextThroughout(content)) {
+    const start = latin1(head)
+      .replace(/^\xef\xbb\xbf/, '')
+      .trimStart();
+    if (/^[{[]/.test(start)) return judgeJson(content, bench);
+    if (/\.pyw?$/i.test(name)) {
+      ledger.add({ level: 'suspicious', rule: 'PYTHON_SOURCE', member });
+      return 'Python source';
+    }
+    if (PICKLE_NAME.test(name)) {
+      ledger.add({ level: 'suspicious', rule: 'OTHER_CONTENT', member, detail: nameContent(probe) ?? 'a text' });
+    }
+    return 'text';
+  }
+  ledger.add({ level: 'suspicious', rule: 'UNKNOWN_CONTENT', member, detail: nameContent(probe) ?? '' });
+  ledger.miss(source.size);
+  await scan(content, bench);
+  return 'unknown';
+}
+
+async function scan(content: Content, bench: Bench): Promise<void> {
+  const { source, member } = content;
+  const bytes = await source.read(0, Math.min(source.size, SCAN_BYTES));
+  scanForPickles(bytes, { ledger: bench.ledger, member, base: 0 });
+}
+
+/** Texts up to this are read through; a longer one would be a data set. */
+const TEXT_BYTES = 256 * 1024 * 1024;
+
+async function isTextThroughout({ source }: Content): Promise<boolean> {
+  if (source.size > TEXT_BYTES) return false;
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  try {
+    for (let at = 0; at < source.size; at += 1 << 22) {
+      const bytes = await source.read(at, Math.min(source.size, at + (1 << 22)));
+      if (bytes.some((byte) => byte < 0x20 && byte !== 9 && byte !== 10 && byte !== 12 && byte !== 13)) return false;
+      decoder.decode(bytes, { stream: true });
+    }
+    decoder.decode();
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,216 @@
+import type { PickleRun } from '../formats/torch/pickle-event.ts';
+import { isNode, type PickleValue } from '../formats/torch/pickle-value.ts';
+import { runPickle } from '../formats/torch/unpickle.ts';
+import { isDangerousName } from './names.ts';
+import type { PicklePlace } from './pickle.ts';
+import { partsOf } from './value.ts';
+
+/** Pickles in pickles are followed this deep (hostile-inputs P28). */
+const DEPTH = 4;
+/** Candidates that one region may have before the search ends: chance alone makes a few per megabyte. */
+const CANDIDATES = 20_000;
+/** Opcodes after which a chance candidate would long have broken. */
+const SHORTEST = 8;
+
+interface Inner {
+  readonly run: PickleRun;
+  readonly how: string;
+}
+
+/**
+ * Values that are pickles themselves, as bytes, base64 or hex. They are suspicious, and what they import is named;
+ * dangerous they are when the stream also unpickles.
+ */
+export function findNested(run: PickleRun, place: PicklePlace, unpickles: boolean): void {
+  const seen = new Set<PickleValue>();
+  const search = (root: PickleValue | undefined, depth: number): void => {
+    if (root === undefined || depth > DEPTH) return;
+    const stack: PickleValue[] = [root];
+    for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
+      if (typeof value === 'string' || value instanceof Uint8Array) {
+        const inner = innerOf(value, place.member);
+        if (inner === undefined) continue;
+        reportInner(inner, place, depth, unpickles);
+        search(inner.run.value, depth + 1);
+      } else if (isNode(value) && !seen.has(value)) {
+        seen.add(value);
+        for (const part of partsOf(value)) stack.push(part);
+      }
+    }
+  };
+  search(run.value, 1);
+  // Calls whose result was thrown away are not part of the value.
+  for (const event of run.events) for (const argument of event.args ?? []) search(argument, 1);
+}
+
+function reportInner(inner: Inner, place: PicklePlace, depth: number, unpickles: boolean): void {
+  const names = importsOf(inner.run);
+  const dangerous = inner.run.events.some(
+    (event) => event.kind === 'import' && event.role === null && isDangerousName(event.module, event.name),
+  );
+  place.ledger.add({
+    level: dangerous && unpickles ? 'dangerous' : 'suspicious',
+    rule: 'NESTED_PICKLE',
+    member: place.member,
+    detail: `${inner.how}, depth ${depth}${names === '' ? '' : `, imports ${names}`}`,
+  });
+}
+
+function importsOf(run: PickleRun): string {
+  const names = new Set<string>();
+  for (const event of run.events) if (event.kind === 'import') names.add(`${event.module}.${event.name}`);
+  const list = [...names];
+  return list.slice(0, 5).join(', ') + (list.length > 5 ? ', …' : '');
+}
+
+/** The pickle that a value is, whole or behind base64 or hex; undefined for anything else. */
+function innerOf(value: string | Uint8Array, member: string): Inner | undefined {
+  if (value.length < 8) return undefined;
+  if (value instanceof Uint8Array) {
+    const run = completeRun(value, member);
+    if (run !== undefined) return { run, how: 'bytes' };
+    if (value.length > 65_536 && !isAscii(value.subarray(0, 256))) return undefined;
+    return innerOfText(new TextDecoder('latin1').decode(value), member);
+  }
+  return innerOfText(value, member);
+}
+
+function isAscii(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte < 0x80);
+}
+
+function innerOfText(text: string, member: string): Inner | undefined {
+  // A text whose characters are the bytes of a pickle.
+  if ((text.charCodeAt(0) === 0x80 && text.charCodeAt(1) <= 5) || /^(?:\(?[ci])[A-Za-z_][\w.]*\n/.test(text)) {
+    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
+    const run = completeRun(bytes, member);
+    if (run !== undefined) return { run, how: 'text' };
+  }
+  const plain = text.replace(/^data:[^,]{0,100},/, '').trim();
+  if (plain.length < 12) return undefined;
+  if (/^(?:[0-9a-fA-F]{2})+$/.test(plain)) {
+    const bytes = new Uint8Array(plain.length / 2);
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = Number.parseInt(plain.slice(2 * at, 2 * at + 2), 16);
+    const run = completeRun(bytes, member);
+    if (run !== undefined) return { run, how: 'hex' };
+  }
+  if (/^[A-Za-z0-9+/_\-\s]+={0,2}\s*$/.test(plain)) {
+    const bytes = decodeBase64(plain);
+    const run = bytes && completeRun(bytes, member);
+    if (bytes !== undefined && run !== undefined) return { run, how: 'base64' };
+  }
+  return undefined;
+}
+
+function decodeBase64(text: string): Uint8Array | undefined {
+  try {
+    const binary = atob(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'));
+    return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The run of bytes that are a pickle from first to last: a chance text ends or imports nothing. */
+function completeRun(bytes: Uint8Array, member: string): PickleRun | undefined {
+  const proto = bytes[0] === 0x80 && (bytes[1] ?? 9) <= 5;
+  const old = !proto && looksOld(bytes);
+  if (!proto && !old) return undefined;
+  const run = runPickle(bytes, 0, { file: member, strict: false });
+  const imports = run.events.some((event) => event.kind === 'import' && isPlainName(event.module));
+  if (imports) return run;
+  return proto && run.error === undefined && run.opcodes >= 3 ? run : undefined;
+}
+
+/** Protocol 0 and 1 begin with an opcode that takes a class name, a MARK or an empty container. */
+function looksOld(bytes: Uint8Array): boolean {
+  const first = bytes[0] ?? 0;
+  return first === 0x63 || first === 0x28 || first === 0x69 || first === 0x5d || first === 0x7d;
+}
+
+function isPlainName(module: string): boolean {
+  return /^[A-Za-z_][\w.]*$/.test(module);
+}
+
+/**
+ * Looks in bytes that nothing owns for pickles that import something by a plausible name. What numbers make by chance
+ * breaks before it imports.
+ */
+export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
+  let candidates = 0;
+  let skipTo = 0;
+  for (let at = 0; at < bytes.length - SHORTEST; at += 1) {
+    const byte = bytes[at];
+    const next = bytes[at + 1] ?? 0;
+    const isProto = byte === 0x80 && next >= 1 && next <= 5;
+    const isOld = byte === 0x63 && isLetter(next) && hasTwoLines(bytes, at + 1);
+    if ((!isProto && !isOld) || at < skipTo) continue;
+    candidates += 1;
+    if (candidates > CANDIDATES) {
+      place.ledger.miss(0);
+      return;
+    }
+    // A copy of the view up to a bound: what imports does so early.
+    const run = runPickle(bytes.subarray(0, Math.min(bytes.length, at + 1_048_576)), at, {
+      file: place.member,
+      strict: false,
+    });
+    const found = run.events.find(
+      (event) => event.kind === 'import' && isPlainName(event.module) && /^[A-Za-z_][\w.]*$/.test(event.name),
+    );
+    if (found === undefined) continue;
+    skipTo = Math.max(at + 1, run.end);
+    place.ledger.add({
+      level: 'suspicious',
+      rule: 'EMBEDDED_PICKLE',
+      member: place.member,
+      offset: place.base + at,
+      detail: `imports ${importsOf(run)}`,
+    });
+  }
+}
+
+function isLetter(byte: number): boolean {
+  return (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a) || byte === 0x5f;
+}
+
+/** 'os\nsystem\n': two lines of identifiers, as GLOBAL takes them. */
+function hasTwoLines(bytes: Uint8Array, start: number): boolean {
+  let lines = 0;
+  let length = 0;
+  for (let at = start; at < bytes.length && at < start + 300; at += 1) {
+    const byte = bytes[at] ?? 0;
+    if (byte === 10) {
+      if (length === 0) return false;
+      lines += 1;
+      length = 0;
+      if (lines === 2) return true;
+      continue;
+    }
+    const ok = isLetter(byte) || byte === 0x2e || (byte >= 0x30 && byte <= 0x39);
+    if (!ok) return false;
+    length += 1;
+  }
+  return false;
+}
+
+/** A text that is a pickle, or a torch file around one, behind base64: what it imports. */
+export function judgeEncodedPickle(
+  text: string,
+  ledger: PicklePlace['ledger'],
+  member: string,
+  isLoaded: boolean,
+): void {
+  const place: PicklePlace = { ledger, member, base: 0 };
+  const inner = innerOf(text, member);
+  if (inner !== undefined) {
+    reportInner(inner, place, 1, isLoaded);
+    return;
+  }
+  // 'UEsDB' is a zip: torch.save's archive holds its pickle uncompressed.
+  const plain = text.trim();
+  const bytes = plain.startsWith('UEsDB') ? decodeBase64(plain) : undefined;
+  if (bytes === undefined) return;
+  ledger.add({ level: 'suspicious', rule: 'NESTED_ARCHIVE', member, detail: `base64, ${bytes.length} bytes` });
+  scanForPickles(bytes, place);
+}

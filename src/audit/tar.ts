@@ -1,0 +1,223 @@
+import type { ByteSource } from '../bytes/source.ts';
+import { dtypeOfStorage, isUntypedStorage } from '../formats/torch/globals.ts';
+import { isGlobal, itemsOf, type PickleValue } from '../formats/torch/pickle-value.ts';
+import { bitsOf, isDType } from '../ir/dtype.ts';
+import { BnsumError } from '../ir/error.ts';
+import { LIMITS } from '../ir/limits.ts';
+import { type Bench, baseName, type Content, joinMember } from './context.ts';
+import { judgePickles, judgeRun, runAt } from './pickle.ts';
+
+const BLOCK = 512;
+
+interface TarMember {
+  readonly name: string;
+  readonly type: string;
+  readonly from: number;
+  readonly size: number;
+}
+
+/** Whether a block is a tar header: its checksum fits. */
+export function isTarHeader(head: Uint8Array): boolean {
+  return head.length >= BLOCK && head[0] !== 0 && headerChecksum(head) === octal(head, 148, 8);
+}
+
+function textAt(block: Uint8Array, start: number, length: number): string {
+  const field = block.subarray(start, start + length);
+  const end = field.indexOf(0);
+  return new TextDecoder('latin1').decode(end < 0 ? field : field.subarray(0, end));
+}
+
+function octal(block: Uint8Array, start: number, length: number): number | undefined {
+  const text = textAt(block, start, length).trim();
+  return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
+}
+
+/** Sum of the header's bytes with the checksum field as spaces. */
+function headerChecksum(block: Uint8Array): number {
+  let sum = 8 * 32;
+  for (let at = 0; at < BLOCK; at += 1) if (at < 148 || at >= 156) sum += block[at] ?? 0;
+  return sum;
+}
+
+/** Members one after another; throws BnsumError where the tar breaks. */
+async function* readMembers(source: ByteSource): AsyncGenerator<TarMember, number> {
+  let at = 0;
+  let longName: string | undefined;
+  for (let count = 0; at + BLOCK <= source.size; count += 1) {
+    if (count > LIMITS.zipEntries) throw broken(source, at, `more than ${LIMITS.zipEntries} members`);
+    const header = await source.read(at, at + BLOCK);
+    if (header.every((byte) => byte === 0)) return at;
+    const size = octal(header, 124, 12);
+    if (size === undefined || !isTarHeader(header)) throw broken(source, at, 'a broken tar header');
+    const from = at + BLOCK;
+    if (from + size > source.size) throw broken(source, from, `a member of ${size} bytes, the file ends before`);
+    const type = String.fromCharCode(header[156] ?? 0).replace('\0', '0');
+    const prefix = textAt(header, 257, 5) === 'ustar' ? textAt(header, 345, 155) : '';
+    const short = textAt(header, 0, 100);
+    const next = from + Math.ceil(size / BLOCK) * BLOCK;
+    if (type === 'L' || type === 'x' || type === 'g') {
+      const text = new TextDecoder().decode(await source.read(from, from + Math.min(size, 65_536)));
+      longName = type === 'L' ? text.replace(/\0.*$/s, '') : (/\d+ path=([^\n]*)\n/.exec(text)?.[1] ?? longName);
+    } else {
+      yield { name: longName ?? (prefix === '' ? short : `${prefix}/${short}`), type, from, size };
+      longName = undefined;
+    }
+    at = next;
+  }
+  return at;
+}
+
+function broken(source: ByteSource, at: number, reason: string): BnsumError {
+  return new BnsumError({ code: 'MALFORMED', file: source.label, place: `@${at}`, reason });
+}
+
+function isUnsafe(name: string): boolean {
+  return name.includes('\0') || /^[/\\]|^[A-Za-z]:/.test(name) || name.split(/[/\\]/).includes('..');
+}
+
+/** A tar: every member for itself; the four of torch.save before 0.2 by their layout (file-formats 2.3). */
+export async function judgeTar(content: Content, bench: Bench): Promise<string> {
+  const { source } = content;
+  const { ledger } = bench;
+  const members: TarMember[] = [];
+  const names = new Set<string>();
+  const reading = readMembers(source);
+  let failure: unknown;
+  let end = source.size;
+  try {
+    for (;;) {
+      const step = await reading.next();
+      if (step.done === true) {
+        end = step.value;
+        break;
+      }
+      members.push(step.value);
+    }
+  } catch (error) {
+    failure = error;
+  }
+  const isTorch = ['pickle', 'tensors', 'storages'].every((name) => members.some((one) => plain(one.name) === name));
+  for (const member of members) {
+    const place = joinMember(content.member, member.name);
+    const odd = (detail: string): void =>
+      ledger.add({ level: 'suspicious', rule: 'TAR_ODDITY', member: place, detail });
+    if (names.has(member.name)) odd('two members of one name');
+    names.add(member.name);
+    if (isUnsafe(member.name)) ledger.add({ level: 'suspicious', rule: 'UNSAFE_NAME', member: place });
+    if (!['0', '5', '7'].includes(member.type)) {
+      ledger.add({ level: 'suspicious', rule: 'SPECIAL_FILE', member: place, detail: `type '${member.type}'` });
+      if (!['1', '2'].includes(member.type)) ledger.miss(member.size);
+    }
+    if (member.size === 0) continue;
+    const part: Content = {
+      source: source.slice(member.from, member.from + member.size, `${source.label}!${member.name}`),
+      member: place,
+      name: baseName(member.name),
+      depth: content.depth + 1,
+    };
+    const layout = isTorch ? TORCH_MEMBERS.get(plain(member.name)) : undefined;
+    if (layout === undefined) await bench.judge(part);
+    else await layout(part, bench);
+  }
+  if (failure !== undefined) throw failure;
+  await judgeTail(content, end, bench);
+  return isTorch ? 'torch.save tar' : 'tar';
+}
+
+/** Zero blocks end a tar, and fill it up. */
+async function judgeTail(content: Content, start: number, bench: Bench): Promise<void> {
+  const { source, member } = content;
+  for (let at = start; at < source.size; at += 1 << 20) {
+    const bytes = await source.read(at, Math.min(source.size, at + (1 << 20)));
+    const index = bytes.findIndex((byte) => byte !== 0);
+    if (index < 0) continue;
+    const offset = at + index;
+    const detail = `${source.size - offset} bytes`;
+    bench.ledger.add({ level: 'suspicious', rule: 'TRAILING_BYTES', member, offset, detail });
+    const rest = source.slice(offset, source.size, source.label);
+    await bench.judge({ source: rest, member: `${member}@${offset}`, name: '', depth: content.depth + 1 });
+    return;
+  }
+}
+
+function plain(name: string): string {
+  return name.replace(/^\.\//, '');
+}
+
+/** Ids of this layout are keys of tensors and storages, in the same file. */
+const persist = (id: PickleValue): PickleValue => (isGlobal(id) ? id : { kind: 'persistent', id, offset: 0 });
+
+async function judgeObject(content: Content, bench: Bench): Promise<void> {
+  const { ledger } = bench;
+  const found = await judgePickles(content, 0, { ledger, member: content.member, persist });
+  if (found === 'no') throw broken(content.source, 0, 'no pickle');
+}
+
+/** Pickles and numbers in turn; raw bytes of a storage are data when their length follows from its class. */
+async function judgeRecords(content: Content, bench: Bench, isStorages: boolean): Promise<void> {
+  const { source, member } = content;
+  const { ledger } = bench;
+  if (source.size > LIMITS.pickleBytes) {
+    ledger.add({ level: 'suspicious', rule: 'LIMIT', member, detail: `${source.size} bytes` });
+    ledger.miss(source.size);
+    return;
+  }
+  const bytes = await source.read(0, source.size);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const pickle = (): PickleValue | undefined => {
+    const place = { ledger, member, base: 0, persist };
+    const run = runAt(bytes, at, place);
+    judgeRun(run, place);
+    at = run.end;
+    if (run.error !== undefined) throw broken(source, at, run.error.reason);
+    return run.value;
+  };
+  const skip = (length: number): void => {
+    if (!(length >= 0) || at + length > bytes.length) throw broken(source, at, `needs ${length} bytes`);
+    at += length;
+  };
+  const total = pickle();
+  if (typeof total !== 'number') throw broken(source, 0, 'no count');
+  for (let index = 0; index < total; index += 1) {
+    const type = itemsOf(pickle())?.[2];
+    if (isStorages) {
+      skip(8);
+      const count = Number(view.getBigInt64(at - 8, true));
+      skip(count * elementBytes(type, source, at));
+    } else {
+      skip(4);
+      const rank = view.getInt32(at - 4, true);
+      if (rank < 0 || rank > LIMITS.tensorRank) throw broken(source, at, `rank ${rank}`);
+      skip(4 + 16 * rank + 8);
+    }
+  }
+  if (isStorages) pickle();
+  if (at < bytes.length) {
+    ledger.add({
+      level: 'suspicious',
+      rule: 'TRAILING_BYTES',
+      member,
+      offset: at,
+      detail: `${bytes.length - at} bytes`,
+    });
+    const rest = source.slice(at, source.size, source.label);
+    await bench.judge({ source: rest, member: `${member}@${at}`, name: '', depth: content.depth });
+  }
+}
+
+function elementBytes(type: PickleValue | undefined, source: ByteSource, at: number): number {
+  if (isGlobal(type)) {
+    const dtype = dtypeOfStorage(type.module, type.name);
+    if (dtype !== undefined && isDType(dtype)) return Math.max(1, bitsOf(dtype) / 8);
+    if (isUntypedStorage(type.module, type.name)) return 1;
+  }
+  throw broken(source, at, 'a storage of no class that PyTorch writes');
+}
+
+const TORCH_MEMBERS: ReadonlyMap<string, (content: Content, bench: Bench) => Promise<void>> = new Map([
+  ['sys_info', judgeObject],
+  ['pickle', judgeObject],
+  ['tensors', (content: Content, bench: Bench) => judgeRecords(content, bench, false)],
+  ['storages', (content: Content, bench: Bench) => judgeRecords(content, bench, true)],
+]);
