@@ -1,4 +1,6 @@
-import { explainPair } from '../account/explain-pair.ts';
+import { minus } from '../account/count.ts';
+import { explain, type StepKind } from '../account/explain.ts';
+import { explainPair, type PairExplanation, type PairStep, type PairStepKind } from '../account/explain-pair.ts';
 import { planTranslation } from '../convert/plan.ts';
 import { translate } from '../convert/translate.ts';
 import { countElements } from '../ir/build.ts';
@@ -25,22 +27,45 @@ function argsOf(args: NormAttrs): ReadonlyMap<string, Json> {
   return new Map(Object.entries(args).map(([key, value]) => [key, plain(value)]));
 }
 
+/** torch.nn's defaults of arguments that a translation leaves out when it wants the default (torch 2.13). */
+const DEFAULTS: readonly (readonly [string, Json])[] = [
+  ['affine', true],
+  ['batch_first', false],
+  ['bias', true],
+  ['bidirectional', false],
+  ['dilation', 1],
+  ['elementwise_affine', true],
+  ['eps', 1e-5],
+  ['groups', 1],
+  ['momentum', 0.1],
+  ['num_layers', 1],
+  ['padding', 0],
+  ['padding_mode', 'zeros'],
+  ['proj_size', 0],
+  ['stride', 1],
+  ['track_running_stats', true],
+];
+
 /**
  * A Keras model in PyTorch's words, tensors included: what bnconvert would write, as a side. Throws BnsumError REFUSED
  * or MISMATCH naming the layer that has no counterpart.
  */
-export function translatedSide(side: Side): Side {
+export function translatedSide(side: Side, other: Side): Side {
   if (side.model === null) throw new BnsumError({ code: 'INTERNAL', reason: 'a translation needs a model' });
   const plan = planTranslation(side.model, { file: side.label });
   const entries = translate(plan);
+  const modules = new Map(plan.modules.map((module) => [module.path, module]));
+  // A key stands where the other file's reader puts it, so that the same keys are the same layers.
+  const places = new Map<string, readonly [string, string]>();
+  for (const layer of other.layers)
+    for (const weight of layer.weights) places.set(weight.name, [layer.path, weight.role]);
   const owned = new Map<string, SideWeight[]>();
   for (const [index, planned] of plan.tensors.entries()) {
     const entry = entries[index];
     if (entry === undefined) continue;
-    const dot = planned.name.lastIndexOf('.');
-    const module = dot < 0 ? '' : planned.name.slice(0, dot);
+    const [module, role] = places.get(planned.name) ?? ownerOf(planned.name, modules);
     const weight: SideWeight = {
-      role: planned.name.slice(dot + 1),
+      role,
       class: planned.class,
       name: planned.filled ? planned.name : planned.sources.map((source) => source.name).join(', '),
       shape: planned.shape,
@@ -57,14 +82,13 @@ export function translatedSide(side: Side): Side {
     if (list) list.push(weight);
     else owned.set(module, [weight]);
   }
-  const modules = new Map(plan.modules.map((module) => [module.path, module]));
   const layers = [...owned].map(([path, weights]): SideLayer => {
     const made = modules.get(path);
     const type = made?.type ?? '';
     const attrs = argsOf(made?.args ?? {});
     const family = made?.custom === true ? undefined : familyOfType('torch', type, attrs);
     const kind = family?.kind ?? 'unknown';
-    const norm = family?.normalise(type, attrs, 'torch', '') ?? {};
+    const norm = family?.normalise(type, new Map([...DEFAULTS, ...attrs]), 'torch', '') ?? {};
     const layer = { path, parent: null, kind, type };
     return {
       ...layer,
@@ -83,6 +107,15 @@ export function translatedSide(side: Side): Side {
     };
   });
   return { ...side, dialect: 'torch', layers, architecture: false, chain: false, inputShapes: null, outputs: null };
+}
+
+/** The nearest module above a key that the plan makes, and the rest of the key. */
+function ownerOf(key: string, modules: ReadonlyMap<string, unknown>): readonly [string, string] {
+  const nearest = key.lastIndexOf('.');
+  for (let dot = nearest; dot > 0; dot = key.lastIndexOf('.', dot - 1)) {
+    if (modules.has(key.slice(0, dot))) return [key.slice(0, dot), key.slice(dot + 1)];
+  }
+  return [key.slice(0, Math.max(0, nearest)), key.slice(nearest + 1)];
 }
 
 /** Ways of matching modules whose names differ, the surest first. */
@@ -184,6 +217,50 @@ async function pairByContent(
   }
 }
 
+/** The steps of a translation in the words of a pair. */
+const PAIR_STEPS: Readonly<Record<StepKind, PairStepKind | null>> = {
+  moving_statistics: 'moving_statistics',
+  other_statistics: 'other_statistics',
+  counters: 'counters',
+  constants: 'constants',
+  filled_scale: 'scale_and_shift',
+  second_bias: 'second_bias',
+  filled: 'different_size',
+  restructured: 'different_size',
+  batch_counters: null,
+  repeated_keys: null,
+  folded_affine: null,
+  gained_bias: null,
+  scale_and_shift: null,
+  optimizer: null,
+};
+
+/**
+ * Why two files of one network have different totals: the steps from Keras' total to PyTorch's parameters of the Keras
+ * side, as long as nothing else differs in size; null: something does, or the steps lead elsewhere.
+ */
+function explainTranslation(
+  keras: Side,
+  torch: Side,
+  kerasFirst: boolean,
+  compared: Comparison,
+): PairExplanation | null {
+  if (keras.model === null || keras.accounting === null) return null;
+  if (compared.changes.some((change) => 'elements' in change && change.code !== 'trainable')) return null;
+  const stage = explain(keras.model, keras.accounting).stages[0];
+  const to = torch.counts.get('torch.parameters');
+  if (stage === undefined || stage.to.elements !== to) return null;
+  const steps: PairStep[] = [];
+  for (const step of stage.steps) {
+    const kind = PAIR_STEPS[step.kind];
+    if (kind === null) return null;
+    steps.push({ kind, elements: kerasFirst ? step.elements : minus(0, step.elements), layers: step.layers });
+  }
+  const ends = [stage.from, stage.to] as const;
+  const [from, until] = kerasFirst ? ends : [ends[1], ends[0]];
+  return { from, steps, to: until, paired: compared.paired };
+}
+
 /**
  * Compares a Keras model with a PyTorch one in PyTorch's words: the Keras side is translated as bnconvert does, the
  * tensors that a translation fills are compared with their fill values, and the two totals are explained.
@@ -208,7 +285,7 @@ export async function compareAcross(a: Side, b: Side, options: CompareOptions): 
       next: 'name the two model files',
     });
   }
-  const translated = translatedSide(keras);
+  const translated = translatedSide(keras, torch);
   const first = kerasFirst ? translated : torch;
   const second = kerasFirst ? torch : translated;
   const pairing = await pairAcross(first, second, options.values !== null, options.signal);
@@ -217,10 +294,14 @@ export async function compareAcross(a: Side, b: Side, options: CompareOptions): 
     return { model: side.model, accounting: side.accounting };
   });
   const [left, right] = accounts;
-  const explanation = left === undefined || right === undefined ? null : explainPair(left, right);
-  const compared = await compareSides(first, second, options, { pairing, across: true, explanation });
+  const compared = await compareSides(first, second, options, { pairing, across: true });
+  const explanation =
+    left === undefined || right === undefined
+      ? null
+      : (explainTranslation(keras, torch, kerasFirst, compared) ?? explainPair(left, right));
   return {
     ...compared,
+    explanation,
     a: { ...compared.a, dialect: a.dialect },
     b: { ...compared.b, dialect: b.dialect },
   };

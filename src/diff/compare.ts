@@ -105,7 +105,7 @@ export async function compareSides(
   a: Side,
   b: Side,
   options: CompareOptions,
-  given?: { readonly pairing: Pairing; readonly across: true; readonly explanation: PairExplanation | null },
+  given?: { readonly pairing: Pairing; readonly across: true },
 ): Promise<Comparison> {
   const buffers = newBuffers();
   const work: Work = { a, b, across: given !== undefined, changes: [], silent: new Map() };
@@ -140,7 +140,7 @@ export async function compareSides(
     ignored,
     rules: RULES.map((rule) => ({ rule, a: a.counts.get(rule) ?? null, b: b.counts.get(rule) ?? null })),
     optimizer: { a: a.optimizer?.elements ?? null, b: b.optimizer?.elements ?? null },
-    explanation: given?.explanation ?? null,
+    explanation: null,
     values,
     notCompared: [...work.silent.values()].map((entry) => ({ ...entry, value: entry.value ?? null })),
     namesDiffer,

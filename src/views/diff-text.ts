@@ -6,7 +6,7 @@ import {
   groupChanges,
   type Line,
   lineText,
-  notComparedText,
+  notComparedLines,
   RULE_WORDS,
   ruleCount,
   shownRules,
@@ -133,9 +133,8 @@ function* reportLines(report: DiffReport, options: DiffViewOptions, paint: Paint
   if (comparison.ignored > 0) yield `\nignored: ${comparison.ignored} changes (--ignore)\n`;
   if (comparison.notCompared.length === 0) return;
   yield `\n${paint.dim('not compared:')}\n`;
-  for (const one of comparison.notCompared) {
-    for (const line of wrap(`  ${notComparedText(one)}`, options.columns ?? Number.MAX_SAFE_INTEGER, 4))
-      yield `${paint.dim(line)}\n`;
+  for (const one of notComparedLines(comparison.notCompared)) {
+    for (const line of wrap(`  ${one}`, options.columns ?? Number.MAX_SAFE_INTEGER, 4)) yield `${paint.dim(line)}\n`;
   }
 }
 

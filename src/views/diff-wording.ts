@@ -92,6 +92,31 @@ export function kindCount(kind: string, count: number): string {
   return `${count} ${count === 1 ? plural.replace(/s$/, '') : plural}`;
 }
 
+/** What each code is about, for rule lists. */
+export const CODE_WORDS: Readonly<Record<Change['code'], string>> = {
+  layer_added: 'A layer was added',
+  layer_removed: 'A layer was removed',
+  layer_renamed: 'A layer has another name',
+  layer_moved: 'A layer stands in another place',
+  kind: 'A layer is of another type',
+  attribute: 'A hyper-parameter changed',
+  switched: 'A bias, gamma or beta was switched on or off',
+  trainable: 'The trainability changed',
+  dtype: 'The element type changed',
+  policy: 'The dtype policy changed',
+  shape: 'The shape of a tensor changed',
+  tensor_added: 'A tensor was added to a layer',
+  tensor_removed: 'A tensor was removed from a layer',
+  tied: 'Tensors were tied or untied',
+  wiring: 'A layer reads from another layer',
+  inputs: 'The input shape changed',
+  outputs: 'The outputs changed',
+  output_shape: 'The output shape of a layer changed',
+  swapped: 'Two tensors of a layer hold each other’s values',
+  hash: 'The content of a tensor changed',
+  value: 'The values of a tensor changed',
+};
+
 /** One difference as a line: what it is about, the two sides, and a remark. */
 export interface Line {
   readonly mark: '+' | '-' | '~' | '>' | '!';
@@ -442,14 +467,41 @@ const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => strin
   optimizer: () => 'optimizer',
 };
 
-/** `eps of 53 layers: only the first file tells (0.001)`. */
-export function notComparedText(one: NotCompared): string {
+/** `eps` or, with what the telling side says, `eps 0.001`. */
+function notComparedName(one: NotCompared): string {
   const what = NOT_COMPARED[one.what](one.name);
-  const layers = one.layers.length === 0 ? '' : ` of ${listNames(one.layers, 3)}`;
-  const value = one.value === null ? '' : ` (${factText(one.value)})`;
-  if (one.silent === 'both')
-    return one.what === 'ambiguous' ? `${what}${layers}` : `${what}${layers}: neither file tells`;
-  return `${what}${layers}: only the ${one.silent === 'a' ? 'second' : 'first'} file tells${value}`;
+  return one.value === null ? what : `${what} ${factText(one.value)}`;
+}
+
+function notComparedPlace(layers: readonly string[]): string {
+  return layers.length === 0 ? '' : ` of ${listNames(layers, 3)}`;
+}
+
+/** `eps 0.001 of bn: only the first file tells`. */
+export function notComparedText(one: NotCompared): string {
+  return notComparedGroup([one]);
+}
+
+/** Several things that one side does not tell of the same layers. */
+function notComparedGroup(group: readonly NotCompared[]): string {
+  const [first] = group;
+  if (first === undefined) return '';
+  const what = group.map(notComparedName).join(', ') + notComparedPlace(first.layers);
+  if (first.what === 'ambiguous') return what;
+  if (first.silent === 'both') return `${what}: neither file tells`;
+  return `${what}: only the ${first.silent === 'a' ? 'second' : 'first'} file tells`;
+}
+
+/** What was not compared, one line for each set of layers. */
+export function notComparedLines(all: readonly NotCompared[]): readonly string[] {
+  const groups = new Map<string, NotCompared[]>();
+  for (const one of all) {
+    const key = `${one.what === 'ambiguous'} ${one.silent} ${one.layers.join('\n')}`;
+    const list = groups.get(key);
+    if (list) list.push(one);
+    else groups.set(key, [one]);
+  }
+  return [...groups.values()].map(notComparedGroup);
 }
 
 export function breachText(breach: Breach): string {
@@ -489,10 +541,13 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
   return `${broken}; ${count === 0 ? 'no difference' : differences}; ${looked}.`;
 }
 
-/** Totals that changed, and always the Keras total and PyTorch's parameters. */
+/**
+ * Totals that changed, and always the Keras total and PyTorch's parameters. Across frameworks PyTorch's words alone: the
+ * steps from one framework's number to the other's stand apart.
+ */
 export function shownRules(comparison: Comparison): readonly RuleChange[] {
-  return comparison.rules.filter(
-    ({ rule, a, b }) =>
-      (a !== b && (a !== null || b !== null)) || rule === 'keras.total' || rule === 'torch.parameters',
-  );
+  return comparison.rules.filter(({ rule, a, b }) => {
+    if (comparison.across) return (rule.startsWith('torch.') || rule === 'state.elements') && a !== null && b !== null;
+    return (a !== b && (a !== null || b !== null)) || rule === 'keras.total' || rule === 'torch.parameters';
+  });
 }

@@ -19,7 +19,7 @@ export function escapeMarkdown(text: string): string {
 }
 
 /** A name in a code span, from which nothing gets out: backticks decide the fence, and a pipe ends no cell. */
-function code(text: string): string {
+export function code(text: string): string {
   const runs = text.match(/`+/g) ?? [];
   const fence = '`'.repeat(Math.max(0, ...runs.map((run) => run.length)) + 1);
   const space = text.startsWith('`') || text.endsWith('`') || text.trim() === '' ? ' ' : '';
