@@ -77,7 +77,7 @@ async function compareInverse(
     elements += movedElements(inverse);
     const size = bytesPerElement(source.dtype);
     const cut = keepsLastAxis(inverse) ? slabsOf : tilesOf;
-    for (const slab of cut(source.shape, Math.floor(LIMITS.blockBytes / 2 / size))) {
+    for (const slab of cut(source.shape, Math.floor(LIMITS.blockBytes / 4 / size))) {
       const bytes = slab.elements * size;
       const before = buffers[0].take(bytes);
       const after = buffers[1].take(bytes);
