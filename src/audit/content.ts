@@ -49,8 +49,9 @@ const NATIVE: readonly (readonly [bytes: string, kind: string])[] = [
   ['#!', 'script'],
 ];
 
-/** Names that a loader takes for a pickle, whatever is in them. */
-const PICKLE_NAME = /\.(?:pkl|pickle|pt|pth|bin|ckpt|joblib|dat|p|model|t7|tar)$/i;
+/** Names of what is no text: pickles, models, archives. */
+const BINARY_NAME =
+  /\.(?:pkl|pickle|pt|pth|pt2|bin|ckpt|joblib|dat|p|model|t7|tar|zip|h5|hdf5|keras|np[yz]|safetensors|onnx|pb|tflite)$/i;
 
 function latin1(bytes: Uint8Array): string {
   return new TextDecoder('latin1').decode(bytes);
@@ -188,7 +189,7 @@ async function judgeRest(
       ledger.add({ level: 'suspicious', rule: 'PYTHON_SOURCE', member });
       return 'Python source';
     }
-    if (PICKLE_NAME.test(name)) {
+    if (BINARY_NAME.test(name) || /\.json$/i.test(name)) {
       ledger.add({ level: 'suspicious', rule: 'OTHER_CONTENT', member, detail: nameContent(probe) ?? 'a text' });
     }
     return 'text';

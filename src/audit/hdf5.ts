@@ -2,6 +2,7 @@ import { parseJson } from '../bytes/json.ts';
 import { type Hdf5Attribute, type Hdf5File, joinPath, splitText } from '../formats/keras/hdf5.ts';
 import { findSuperblock, openHdf5 } from '../formats/keras/hdf5-open.ts';
 import { isBnsumError } from '../ir/error.ts';
+import { LIMITS } from '../ir/limits.ts';
 import { type Bench, type Content, joinMember } from './context.ts';
 import { judgeKerasConfig, judgeKerasText } from './keras-config.ts';
 import { scanForPickles } from './nested.ts';
@@ -28,6 +29,11 @@ export async function judgeHdf5(content: Content, bench: Bench): Promise<string>
   }
   const file = await openHdf5(source, { workers: bench.workers, silentMilliseconds: SILENT_MILLISECONDS });
   try {
+    if (file.groups.get('')?.attributes.has('PYTABLES_FORMAT_VERSION') === true) {
+      // Its objects are pickles in datasets and attributes that only PyTables tells apart.
+      ledger.add({ level: 'suspicious', rule: 'NOT_OPENED', member, detail: 'PyTables file' });
+      ledger.miss(0);
+    }
     judgeLinks(file, content, bench);
     judgeAttributes(file, content, bench);
   } finally {
@@ -47,6 +53,11 @@ function judgeLinks(file: Hdf5File, { member }: Content, { ledger }: Bench): voi
   for (const dataset of file.datasets.values()) {
     const place = joinMember(member, `/${dataset.path}`);
     if (dataset.external) ledger.add({ level: 'dangerous', rule: 'EXTERNAL_STORAGE', member: place });
+    const declared = (dataset.shape ?? []).reduce((product, axis) => product * axis, 1);
+    if (declared > LIMITS.hdf5DeclaredBytes && declared > LIMITS.hdf5Ratio * Math.max(1, dataset.storedBytes)) {
+      const detail = `${declared.toPrecision(3)} elements, ${dataset.storedBytes} bytes`;
+      ledger.add({ level: 'suspicious', rule: 'EXPANSION', member: place, detail });
+    }
     if (dataset.layout === 'virtual') ledger.add({ level: 'dangerous', rule: 'VIRTUAL_DATASET', member: place });
   }
 }

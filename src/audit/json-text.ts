@@ -1,7 +1,7 @@
 import { parseJson } from '../bytes/json.ts';
 import { ptjsonReader } from '../formats/ptjson/read.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
-import { isObject, type Json, objectAt } from '../ir/json.ts';
+import { isList, isObject, type Json, objectAt } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
 import type { Bench, Content } from './context.ts';
 import { judgeKerasConfig, judgeKerasText } from './keras-config.ts';
@@ -34,7 +34,8 @@ export async function judgeJson(content: Content, bench: Bench): Promise<string>
   }
   const map = objectAt(json, 'weight_map');
   if (map !== undefined) {
-    for (const shard of new Set(map.values())) {
+    const shards = new Set([...map.values()].flatMap((value) => (isList(value) ? value : [value])));
+    for (const shard of shards) {
       if (typeof shard === 'string' && /^[^/\\\0:]+$/.test(shard) && shard !== '..') continue;
       const detail = typeof shard === 'string' ? shard : 'no text';
       bench.ledger.add({ level: 'suspicious', rule: 'EXTERNAL_PATH', member, detail });

@@ -171,7 +171,9 @@ function judgeName(
 ): void {
   const name = { module: module ?? '', name: word };
   if (module === undefined || module === '' || module === 'builtins') {
+    // tf.keras registers its own optimizers under 'Custom'.
     const short = word.includes('>') ? word : (registered ?? word);
+    if (short.startsWith('Custom>') && KERAS_CLASSES.has(short.slice('Custom>'.length))) return;
     if (word === '__typespec__') report(place, 'suspicious', 'CUSTOM_OBJECT', path, name);
     else if (PLAIN.has(word)) return;
     else if (module === 'builtins') report(place, 'dangerous', 'DANGEROUS_OBJECT', path, name);

@@ -34,7 +34,7 @@ export async function judgeNpy(content: Content, bench: Bench): Promise<string> 
       offset: data,
       detail: 'numpy.load reads it with allow_pickle=True alone',
     });
-    const found = await judgePickles(content, data, { ledger, member });
+    const found = await judgePickles(content, data, { ledger, member, objects: true });
     if (found === 'no') throw fail('an array of objects without a pickle');
     return 'NumPy array of objects';
   }

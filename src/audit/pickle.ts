@@ -19,6 +19,8 @@ export interface PicklePlace {
   readonly persist?: (id: PickleValue) => PickleValue | false;
   /** Archive of TorchScript: its own classes are code of the archive, found there. */
   readonly script?: boolean;
+  /** The surroundings have said that it is an array of objects. */
+  readonly objects?: boolean;
 }
 
 const STRUCTURE: ReadonlySet<string> = new Set(['FRAME', 'PROTO', 'LEFT_ON_STACK', 'MISSING_MEMO', 'WRONG_TARGET']);
@@ -60,11 +62,16 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
         report(ledger, { ...facts, level, rule: 'GETATTR' });
         continue;
       }
+      if (module === 'functools' && name === 'partial' && event.called && isPlainPartial(run)) {
+        report(ledger, { ...facts, level: 'suspicious', rule: 'UNKNOWN_IMPORT' });
+        continue;
+      }
       const level = levelOfImport(module, event.written, name, role);
       if (level === null) continue;
       report(ledger, { ...facts, level, rule: level === 'dangerous' ? 'DANGEROUS_IMPORT' : 'UNKNOWN_IMPORT' });
     } else if (event.kind === 'call' && !event.resolved) {
-      const level: Level = name === '' || isDangerousName(module, name) ? 'dangerous' : 'suspicious';
+      const isPlain = module === 'functools' && name === 'partial' && isPlainPartial(run);
+      const level: Level = name === '' || (!isPlain && isDangerousName(module, name)) ? 'dangerous' : 'suspicious';
       const of = name === '' ? { module: null, name: null } : { module, name };
       ledger.add({ ...at, ...of, level, rule: 'COMPUTED_CALL', called: true, detail: event.argSummary });
     }
@@ -85,7 +92,9 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
         if (place.persist === undefined) ledger.add({ ...at, level: 'suspicious', rule: 'PERSISTENT_ID' });
         break;
       case 'WRONG_ROLE': {
-        const rule: AuditRule = finding.detail.endsWith('of objects') ? 'OBJECT_ARRAY' : 'WRONG_ROLE';
+        const isObjects = finding.detail.endsWith('of objects');
+        if (isObjects && place.objects === true) break;
+        const rule: AuditRule = isObjects ? 'OBJECT_ARRAY' : 'WRONG_ROLE';
         ledger.add({ ...at, level: 'suspicious', rule });
         break;
       }
@@ -139,6 +148,20 @@ function isPlainLookup(run: PickleRun): boolean {
     if (isDangerousName(module, attribute)) return false;
   }
   return true;
+}
+
+/**
+ * Whether every use of functools.partial binds a name that stands in the stream and is not dangerous itself: calling the
+ * result is calling that name, which is reported for itself. Keras writes its variables so into `.npz` weights.
+ */
+function isPlainPartial(run: PickleRun): boolean {
+  return run.events.every((event) => {
+    if (event.module !== 'functools' || event.name !== 'partial' || event.kind !== 'call' || !event.resolved)
+      return true;
+    const [bound] = event.args ?? [];
+    if (!isGlobal(bound) || !bound.event.resolved) return false;
+    return levelOfImport(bound.module, bound.event.written, bound.name, bound.event.role) !== 'dangerous';
+  });
 }
 
 /** Bytes of the first look at a stream; four times as many each time they do not suffice. */
@@ -205,7 +228,7 @@ export const SCAN_BYTES: number = 64 * 1024 * 1024;
 /** Whether a run is one of a pickle at all: it came to its STOP, or it did what only pickles do. */
 function looksRun(run: PickleRun, bytes: Uint8Array, start: number): boolean {
   if (bytes[start] === 0x80 && (bytes[start + 1] ?? 0) <= 5) return true;
-  const acts = run.events.some((event) => event.kind !== 'build' && event.kind !== 'call' && isName(event.module));
+  const acts = run.events.some((event) => event.kind === 'import' && isName(event.module));
   if (run.error === undefined) return acts || !isProse(bytes, start, run);
   return acts;
 }
