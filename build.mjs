@@ -16,6 +16,16 @@ const define = { BNSUM_VERSION: JSON.stringify(version) };
 const common = { absWorkingDir: root, bundle: true, platform: 'node', target: 'node20', define, logLevel: 'warning' };
 
 const bins = ['bnsum', 'bnconvert', 'bndiff'];
+
+// A command is two files: a few lines that answer --version, and the bundled program that they load for everything else.
+const programsApart = {
+  name: 'programs-apart',
+  setup(build) {
+    build.onResolve({ filter: /\/cli\/start-\w+\.ts$/ }, ({ path, kind }) =>
+      kind === 'entry-point' ? undefined : { path: `../cli/${/start-(\w+)\.ts$/.exec(path)[1]}.cjs`, external: true },
+    );
+  },
+};
 await build({
   ...common,
   entryPoints: bins.map((name) => `bin/${name}.ts`),
@@ -23,8 +33,17 @@ await build({
   format: 'cjs',
   outExtension: { '.js': '.cjs' },
   banner: { js: '#!/usr/bin/env node' },
+  plugins: [programsApart],
+});
+await build({
+  ...common,
+  entryPoints: bins.map((name) => ({ in: `src/cli/start-${name}.ts`, out: name })),
+  outdir: 'dist/cli',
+  format: 'cjs',
+  outExtension: { '.js': '.cjs' },
   external: ['h5wasm'],
   minifySyntax: true,
+  minifyWhitespace: true,
 });
 for (const name of bins) chmodSync(join(dist, 'bin', `${name}.cjs`), 0o755);
 
