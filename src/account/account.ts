@@ -203,11 +203,7 @@ export function account(model: Model): Accounting {
       frozen: elements('torch.frozen'),
       buffers: known('torch.buffers'),
     },
-    // An initializer of ONNX stands once in its file, whatever number of nodes reads it.
-    state: {
-      elements: known(model.dialect === 'onnx' ? 'state.unique' : 'state.elements'),
-      unique: known('state.unique'),
-    },
+    state: { elements: known('state.elements'), unique: known('state.unique') },
     inference: {
       elements: folding === null ? null : plus(tally(left).elements, total(folding.map((fold) => fold.elementsAfter))),
     },

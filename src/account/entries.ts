@@ -257,9 +257,15 @@ export function entriesOf(model: Model): Entries {
   const diagnostics: Diagnostic[] = [];
   const toward = model.dialect === 'keras' ? 'torch' : 'keras';
 
+  const once = new Set<string>();
   for (const layer of model.layers) {
     for (const weight of layer.weights) {
       if (weight.class === 'seed' && model.dialect === 'keras') continue;
+      if (model.dialect === 'onnx') {
+        // An initializer stands once in its file, whatever number of nodes reads it.
+        if (once.has(weight.tensor.identity)) continue;
+        once.add(weight.tensor.identity);
+      }
       const entry = ownEntry(layer, weight);
       own.push(entry);
       if (weight.isParameter === null && layer.kind === 'unknown' && weight.class === 'weight') {

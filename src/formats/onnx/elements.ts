@@ -1,6 +1,6 @@
 import type { ByteSource } from '../../bytes/source.ts';
-import { provedByteLength } from '../../ir/build.ts';
-import { byteLengthOf, type DType } from '../../ir/dtype.ts';
+import { countElements, provedByteLength } from '../../ir/build.ts';
+import { bitsOf, byteLengthOf, type DType } from '../../ir/dtype.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { PayloadField } from './schema.ts';
@@ -82,7 +82,9 @@ export function elementsOf(
   }
   if (FIELD_DTYPES.get(field)?.has(dtype) !== true) throw misfit(`its elements stand in ${field}`);
   const width = numberBytes(field, dtype);
-  const numbers = wanted / width;
+  // Six bits each, packed in raw_data and one to a number here.
+  const isSix = bitsOf(dtype) === 6;
+  const numbers = isSix ? countElements(shape, file, name) : wanted / width;
   const isFixed = field === 'float_data' || field === 'double_data';
   let least = 0;
   let most = 0;
@@ -95,7 +97,10 @@ export function elementsOf(
     throw misfit(`${numbers} numbers are needed, ${field} holds ${least === most ? least : `${least} to ${most}`}`);
   }
   if (isFixed && given.every((payload) => payload.packed)) return rangeFill(source, given);
-  return decodedFill(source, name, given, isFixed, width, wanted);
+  return decodedFill(async (signal) => {
+    const dense = await decodeNumbers(source, name, given, isFixed, width, numbers * width, signal);
+    return isSix ? packSix(dense) : dense;
+  });
 }
 
 /** Bytes that stand in the file as they are, in one or more pieces. */
@@ -130,23 +135,25 @@ export function rangeFill(
 }
 
 /** Numbers that are stored as varints, or each behind a tag: decoded whole, and kept for the next call. */
-function decodedFill(
-  source: ByteSource,
-  name: string,
-  payloads: readonly Payload[],
-  isFixed: boolean,
-  width: number,
-  wanted: number,
-): Fill {
+function decodedFill(decode: (signal: AbortSignal | undefined) => Promise<Uint8Array>): Fill {
   let known: WeakRef<Uint8Array> | undefined;
   return async (start, into, signal) => {
-    let dense = known?.deref();
-    if (dense === undefined) {
-      dense = await decodeNumbers(source, name, payloads, isFixed, width, wanted, signal);
-      known = new WeakRef(dense);
-    }
+    const dense = known?.deref() ?? (await decode(signal));
+    known = new WeakRef(dense);
     into.set(dense.subarray(start, start + into.byteLength));
   };
+}
+
+/** Six bits of each byte, low bits first. */
+function packSix(bytes: Uint8Array): Uint8Array {
+  const packed = new Uint8Array(Math.ceil((bytes.byteLength * 6) / 8));
+  for (const [index, byte] of bytes.entries()) {
+    const at = index * 6;
+    const bits = (byte & 0x3f) << (at & 7);
+    packed[at >> 3] = (packed[at >> 3] ?? 0) | (bits & 0xff);
+    if (bits > 0xff) packed[(at >> 3) + 1] = bits >> 8;
+  }
+  return packed;
 }
 
 const BLOCK_BYTES = 1024 * 1024;

@@ -1,7 +1,7 @@
 import { BnsumError } from '../../ir/error.ts';
 import type { Call, Constant, Dim, Graph, Shape, Value } from '../../ir/model.ts';
 import type { Drafts, Held } from './layer.ts';
-import { operatorOf, settingsOf, subgraphsOf } from './node.ts';
+import { isStandard, operatorOf, settingsOf, subgraphsOf } from './node.ts';
 import type { GraphProto, NodeProto, ValueInfoProto } from './schema.ts';
 import { find, type Known, type Scope } from './scope.ts';
 import { NORMS, recognise, type Slot } from './slot.ts';
@@ -48,6 +48,9 @@ export async function walkGraph(
   const readers = readersOf(nodes);
   const outputs = new Set((graph.output ?? []).map((info) => info.name ?? ''));
   const absorbed = new Set<NodeProto>();
+  /** Values that follow from constants alone; no call makes them when the model runs. */
+  const computable = new Set<string>();
+  const isConstant = (name: string): boolean => computable.has(name) || find(scope, name) !== undefined;
   const malformed = (node: NodeProto, reason: string): BnsumError =>
     new BnsumError({ code: 'MALFORMED', file, place: node.name || node.output?.[0] || operatorOf(node), reason });
   const claim = (node: NodeProto, name: string): void => {
@@ -71,6 +74,10 @@ export async function walkGraph(
     const held =
       recognised === undefined ? [] : await weightsOf(node, recognised.slots, NORMS.has(recognised.kind), scope);
     if (recognised === undefined || (recognised.slots.length > 0 && held.length === 0)) {
+      if (followsFrom(node, isConstant) && !made.some((name) => outputs.has(name))) {
+        for (const name of made) computable.add(name);
+        continue;
+      }
       const captured = subgraphsOf(node)
         .flatMap((inner) => freeNames(inner))
         .filter((name) => given.has(name));
@@ -79,7 +86,7 @@ export async function walkGraph(
         op: operatorOf(node),
         attrs: settingsOf(node),
         inputs: [
-          ...(node.input ?? []).flatMap((name) => argument(name, scope, value)),
+          ...(node.input ?? []).flatMap((name) => argument(name, isConstant, value)),
           ...[...new Set(captured)].map(value),
         ],
         outputs: made.map(value),
@@ -94,7 +101,7 @@ export async function walkGraph(
     }
     for (const { known } of held) markUsed(known);
     const draft = drafts.call(node, recognised, held);
-    const data = (node.input ?? []).filter((name) => name !== '' && find(scope, name) === undefined);
+    const data = (node.input ?? []).filter((name) => name !== '' && !isConstant(name));
     wiring.calls.push({
       layer: draft.path,
       op: '',
@@ -120,9 +127,22 @@ function markUsed(known: Known): void {
 }
 
 /** A literal argument is shown by its name: it may be a large tensor. */
-function argument(name: string, scope: Scope, value: (name: string) => number): readonly (number | Constant)[] {
+function argument(
+  name: string,
+  isConstant: (name: string) => boolean,
+  value: (name: string) => number,
+): readonly (number | Constant)[] {
   if (name === '') return [{ constant: null }];
-  return [find(scope, name) === undefined ? value(name) : { constant: name }];
+  return [isConstant(name) ? { constant: name } : value(name)];
+}
+
+/** Whether a node computes from constants alone. Of CastLike's second argument only the type counts. */
+function followsFrom(node: NodeProto, isConstant: (name: string) => boolean): boolean {
+  const op = node.op_type ?? '';
+  const inputs = (node.input ?? []).filter((name) => name !== '');
+  if (!isStandard(node) || inputs.length === 0 || subgraphsOf(node).length > 0) return false;
+  if (op.startsWith('Random') || op === 'Bernoulli' || op === 'Multinomial') return false;
+  return (op === 'CastLike' ? inputs.slice(0, 1) : inputs).every(isConstant);
 }
 
 function readersOf(nodes: readonly NodeProto[]): ReadonlyMap<string, readonly NodeProto[]> {
