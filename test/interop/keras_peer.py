@@ -225,6 +225,9 @@ def randomise(model, rng):
                 0.5, 1.5 / np.sqrt(np.prod(shape) / max(1, shape[-1]))
             )
         variable.assign(np.asarray(values, "float32"))
+    for layer in every_layer(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # what it computes with is derived from the variables, as after loading
 
 
 def random_input(tensor, rng, high=None, images=False, text=None):

@@ -13,7 +13,7 @@ const isSubset = (part, whole) =>
       : JSON.stringify(whole?.[key]) === JSON.stringify(value),
   );
 
-/** Entries {class, where?, says, reason}: a layer's class (or a model's name), a part of its config, a part of the message. */
+/** Entries {class, where?, says, reason}: classes of a layer (or a model's name), a part of its config, a part of the message. */
 export class KnownList {
   #entries;
   #file;
@@ -26,7 +26,7 @@ export class KnownList {
 
   #matching(name, config) {
     return this.#entries.filter(
-      (entry) => entry.class === name && (entry.where === undefined || isSubset(entry.where, config)),
+      (entry) => [entry.class].flat().includes(name) && (entry.where === undefined || isSubset(entry.where, config)),
     );
   }
 
