@@ -1,4 +1,5 @@
 // torchvision's models, torch.onnx, continued training, and the loader of pt-json files.
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { compareWithTorch } from './checks.mjs';
@@ -53,11 +54,15 @@ export async function vision(context) {
 }
 
 /** ResNet50 of both frameworks side by side: the whole gap is explained. */
-async function explainResNet({ report, commands, folder, only }) {
+async function explainResNet({ report, keras, commands, folder, only }) {
   if (only !== null) return;
   const wrong = [];
   const files = [join(folder, `app-${KEPT}.keras`), join(folder, 'vision-resnet50.pt')];
   try {
+    if (!existsSync(files[0])) {
+      await keras.ask('application', { name: KEPT, folder, stem: `app-${KEPT}`, run: false });
+      await keras.stop();
+    }
     const { pair } = await commands.summarise(files, { explain: true });
     const steps = pair.steps.map((step) => [step.kind, step.elements]);
     const wanted = [
