@@ -174,7 +174,10 @@ export function lineOf(change: Change): Omit<Line, 'where'> {
     case 'layer_removed': {
       const added = change.code === 'layer_added';
       const type = change.type === '' ? change.at.kind : change.type;
-      const tensors = change.tensors === 0 ? 'no weights' : `${change.tensors} tensors, ${signed(change.elements)}`;
+      const tensors =
+        change.tensors === 0
+          ? 'no weights'
+          : `${change.tensors === 1 ? '1 tensor' : `${change.tensors} tensors`}, ${signed(change.elements)}`;
       return {
         ...plain,
         mark: added ? '+' : '-',
@@ -463,7 +466,7 @@ const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => strin
   values: () => 'values',
   layer: () => 'kind of layer',
   policy: () => 'dtype policy',
-  ambiguous: () => 'which layer is which: several fit, and they were paired in order',
+  ambiguous: () => 'which layer is which, where several fit (they were paired in order)',
   optimizer: () => 'optimizer',
 };
 
@@ -487,7 +490,7 @@ function notComparedGroup(group: readonly NotCompared[]): string {
   const [first] = group;
   if (first === undefined) return '';
   const what = group.map(notComparedName).join(', ') + notComparedPlace(first.layers);
-  if (first.what === 'ambiguous') return what;
+  if (first.what === 'ambiguous') return `${notComparedName(first)}: ${listNames(first.layers, 3)}`;
   if (first.silent === 'both') return `${what}: neither file tells`;
   return `${what}: only the ${first.silent === 'a' ? 'second' : 'first'} file tells`;
 }
@@ -530,9 +533,11 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
   const looked =
     values === null
       ? 'values were not compared (--values)'
-      : values.changedWeights + values.changedStatistics + values.changedOthers === 0
-        ? `${showCount(values.compared)} tensors have the same values`
-        : `values differ in ${showCount(values.changedWeights)} weights, ${showCount(values.changedStatistics)} statistics and ${showCount(values.changedOthers)} others of ${showCount(values.compared)} tensors`;
+      : values.compared === 0
+        ? 'there are no values to compare'
+        : values.changedWeights + values.changedStatistics + values.changedOthers === 0
+          ? `${showCount(values.compared)} tensors have the same values`
+          : `values differ in ${showCount(values.changedWeights)} weights, ${showCount(values.changedStatistics)} statistics and ${showCount(values.changedOthers)} others of ${showCount(values.compared)} tensors`;
   const count = groupChanges(comparison.changes).length;
   const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;
   if (verdict === 'same') return `${across ? 'The same network' : 'No difference'}; ${looked}.`;
