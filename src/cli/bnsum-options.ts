@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { BnsumError } from '../ir/error.ts';
+import { AUDIT_VIEWS, type AuditView } from '../views/audit-view.ts';
 import { VIEWS, type View } from '../views/registry.ts';
 import { SORT_KEYS, type SortKey } from '../views/view.ts';
 import { nearest } from './suggest.ts';
@@ -21,12 +22,27 @@ export interface BnsumOptions {
   readonly depth: number | undefined;
 }
 
+/** What `--audit` asks for, instead of a summary. */
+export interface AuditWords {
+  readonly audit: true;
+  readonly files: readonly string[];
+  readonly view: AuditView;
+  readonly output: string | undefined;
+  readonly quiet: boolean;
+  readonly color: boolean | undefined;
+  /** The least verdict that makes the status 1. */
+  readonly failOn: 'suspicious' | 'dangerous';
+  /** Exact names `module.name`. */
+  readonly allow: ReadonlySet<string>;
+}
+
 const EXAMPLES = `Examples:
   bnsum model.h5                     totals under Keras' and PyTorch's rules, layer by layer
   bnsum model.pt --explain           why the two frameworks report different numbers
   bnsum model.keras --bn             every BatchNorm: channels, eps, both momentum conventions
   bnsum a.h5 b.pt --explain          why two files differ
   bnsum model.h5 --format json -o summary.json
+  bnsum --audit download.pt          what loading it in Python would run
   bnsum weights.h5 --config config.json --layer 'block_*' --sort torch
 `;
 
@@ -65,6 +81,9 @@ interface Parsed {
   readonly layer?: string;
   readonly sort?: string;
   readonly depth?: string;
+  readonly audit?: boolean;
+  readonly failOn?: string;
+  readonly allow?: readonly string[];
 }
 
 function program(): Command {
@@ -87,6 +106,13 @@ function program(): Command {
     .option('--sort <key>', `leaves alone, by ${SORT_KEYS.join(', ')}`)
     .option('--config <file>', 'architecture for a weights-only file: to_json(), config.json or another Keras file')
     .option('--pick <name>', 'which state_dict of a checkpoint')
+    .option('--audit', 'what loading the files in Python would run: models, pickles, archives; table or json')
+    .option('--fail-on <verdict>', 'audit: the verdict that makes the exit status 1: suspicious (default) or dangerous')
+    .option(
+      '--allow <name>',
+      'audit: an exact MODULE.NAME to vouch for, once or more; what is dangerous cannot be allowed',
+      (name: string, before: readonly string[] | undefined) => [...(before ?? []), name],
+    )
     .option('-q, --quiet', 'leave the notes out')
     .addOption(new Option('--color', 'colours even without a terminal (also FORCE_COLOR)'))
     .addOption(new Option('--no-color', 'no colours (also NO_COLOR, TERM=dumb)'))
@@ -96,7 +122,7 @@ function program(): Command {
     .addHelpText('beforeAll', EXAMPLES)
     .addHelpText(
       'after',
-      "\nWidth: the terminal's; without a terminal COLUMNS, else lines are not wrapped.\nExit status: 0 done, 2 trouble with a file or the command line, 70 a bug of bnsum.",
+      "\nWidth: the terminal's; without a terminal COLUMNS, else lines are not wrapped.\nExit status: 0 done, 1 the audit found something, 2 trouble with a file or the command line, 70 a bug of bnsum.",
     );
 }
 
@@ -116,7 +142,7 @@ function usageOf(error: CommanderError): BnsumError {
 export function parseBnsum(
   words: readonly string[],
   helpColumns: number | null,
-): BnsumOptions | { readonly help: string } {
+): BnsumOptions | AuditWords | { readonly help: string } {
   const command = program();
   let help = '';
   command.exitOverride().configureOutput({
@@ -137,6 +163,13 @@ export function parseBnsum(
   const parsed = command.opts<Parsed>();
   const files = command.args;
   if (files.length === 0) throw usage('no file given', 'try: bnsum model.h5, or bnsum --help');
+  if (parsed.audit === true) return auditWords(parsed, files, words);
+  for (const [flag, given] of [
+    ['--fail-on', parsed.failOn],
+    ['--allow', parsed.allow],
+  ]) {
+    if (given !== undefined) throw usage(`${flag} says something about an audit`, 'give --audit too');
+  }
   const shown = [parsed.bn === true ? '--bn' : '', parsed.tensors === true ? '--tensors' : ''].filter(
     (one) => one !== '',
   );
@@ -154,7 +187,7 @@ export function parseBnsum(
     view,
     output: parsed.output,
     quiet: parsed.quiet === true,
-    color: words.includes('--color') || words.includes('--no-color') ? parsed.color : undefined,
+    color: colorFlag(parsed, words),
     config: parsed.config,
     pick: parsed.pick,
     explain: parsed.explain === true,
@@ -165,6 +198,40 @@ export function parseBnsum(
     sort: parsed.sort === undefined ? undefined : choose('sort key', parsed.sort, SORT_KEYS),
     depth: parsed.depth === undefined ? undefined : parseDepth(parsed.depth),
   };
+}
+
+/** Options of a summary, which an audit has no use for: none is ignored in silence. */
+const SUMMARY_ONLY = ['config', 'pick', 'explain', 'bn', 'tensors', 'macs', 'layer', 'sort', 'depth'] as const;
+
+function auditWords(parsed: Parsed, files: readonly string[], words: readonly string[]): AuditWords {
+  const other = SUMMARY_ONLY.find((key) => parsed[key] !== undefined);
+  if (other !== undefined) throw usage(`--${other} says nothing about an audit`, 'give one of them');
+  const names = AUDIT_VIEWS.map((view) => view.name);
+  const { output } = parsed;
+  const extension = AUDIT_VIEWS.find((view) => view.extensions.some((end) => output?.toLowerCase().endsWith(end)));
+  const chosen = choose('format of an audit', parsed.format ?? extension?.name ?? 'table', names);
+  const view = AUDIT_VIEWS.find((one) => one.name === chosen);
+  if (view === undefined) throw usage(`unknown format '${chosen}'`);
+  const allow = new Set(parsed.allow ?? []);
+  for (const name of allow) {
+    if (!/^[\w<>]+(?:\.[\w<>]+)+$/.test(name)) {
+      throw usage(`--allow takes one exact MODULE.NAME, not '${name}'`, 'there are no patterns');
+    }
+  }
+  return {
+    audit: true,
+    files,
+    view,
+    output,
+    quiet: parsed.quiet === true,
+    color: colorFlag(parsed, words),
+    failOn: choose('verdict', parsed.failOn ?? 'suspicious', ['suspicious', 'dangerous'] as const),
+    allow,
+  };
+}
+
+function colorFlag(parsed: Parsed, words: readonly string[]): boolean | undefined {
+  return words.includes('--color') || words.includes('--no-color') ? parsed.color : undefined;
 }
 
 function nameByExtension(output: string | undefined): string | undefined {

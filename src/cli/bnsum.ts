@@ -76,6 +76,7 @@ export async function bnsum(io: Io): Promise<ExitCode> {
     await io.write([options.help]);
     return 0;
   }
+  if ('audit' in options) return (await import('./audit-command.ts')).auditFiles(io, options);
   const inputs = [...options.files, ...(options.config === undefined ? [] : [options.config])];
   if (options.output !== undefined) refuseReplacing(options.output, inputs);
 
