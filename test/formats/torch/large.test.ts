@@ -46,22 +46,18 @@ test('10 GB, sparse: less than 5 MB are read', async () => {
       entries.map(() => count * 4),
     ),
   );
-  const started = performance.now();
   const { value: model } = await openTorch(path);
-  const milliseconds = performance.now() - started;
   expect(model.layers.length).toBe(10);
   const first = model.layers[9]?.weights[0]?.tensor;
   expect(first?.byteLength).toBe(count * 4);
   expect(model.bytesRead()).toBeLessThan(5_000_000);
-  expect(milliseconds).toBeLessThan(1000);
   const into = new Uint8Array(64);
   await first?.readInto([16_000, 16], [2, 8], into);
   expect(into.every((byte) => byte === 0)).toBe(true);
-  console.info(`10 GB: ${milliseconds.toFixed(0)} ms, ${model.bytesRead()} bytes read`);
   await model.close();
 });
 
-test('100,000 tensors in less than 3 s', async () => {
+test('100,000 tensors are opened by their directory and pickle alone', async () => {
   const count = 100_000;
   const chunks: Uint8Array[] = [bytes(PROTO2, '}(')];
   for (let key = 0; key < count; key += 1) {
@@ -80,14 +76,11 @@ test('100,000 tensors in less than 3 s', async () => {
   const sizes = Array.from({ length: count }, (_, key) => (key % 2 === 0 ? 64 : 16));
   const path = await writeSparse('many.pt', checkpoint(pickle, sizes));
   const before = process.memoryUsage().rss;
-  const started = performance.now();
   const { value: model } = await openTorch(path);
-  const milliseconds = performance.now() - started;
   const grown = process.memoryUsage().rss - before;
   // One row per layer and one per container.
   expect(model.layers.filter((layer) => layer.kind === 'dense').length).toBe(50_000);
-  expect(milliseconds).toBeLessThan(3000);
+  // How long it takes is measured in bench/.
   expect(grown).toBeLessThan(400_000_000);
-  console.info(`100,000 tensors: ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(0)} MB more resident`);
   await model.close();
 });
