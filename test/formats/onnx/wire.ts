@@ -82,11 +82,6 @@ export function node(parts: NodeParts): Uint8Array {
   );
 }
 
-/** AttributeProto with a graph. */
-export function graphAttribute(name: string, graph: Uint8Array): Uint8Array {
-  return join(text(1, name), bytes(6, graph), int(20, 5));
-}
-
 export function info(name: string): Uint8Array {
   return text(1, name);
 }
