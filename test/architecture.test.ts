@@ -17,7 +17,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['bin'],
 ];
 
-/** Rooms of one floor that may see each other: design.md's table, plus what it implies. */
+/** Rooms of one floor that may see each other: the table of docs/architecture.md, plus what it implies. */
 const SIDEWAYS = new Set([
   'src/layers>src/bytes',
   'src/diff>src/verify',

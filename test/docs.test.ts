@@ -65,12 +65,12 @@ describe.each(PAGES)('%s', (path) => {
 });
 
 /** A ```console block of the README: a command behind '$ npx' and what it prints. */
-interface Session {
+interface Transcript {
   readonly command: string;
   readonly output: string;
 }
 
-function sessions(text: string): readonly Session[] {
+function transcripts(text: string): readonly Transcript[] {
   const blocks = [...text.matchAll(/```console\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
   return blocks.flatMap((block) =>
     block
@@ -84,7 +84,7 @@ function sessions(text: string): readonly Session[] {
   );
 }
 
-describe('README sessions print what they show', () => {
+describe('README examples print what they show', () => {
   const paths = new Map<string, string>();
   let folder = '';
 
@@ -97,8 +97,8 @@ describe('README sessions print what they show', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  // In the order of the page: a session may use the files that one before it wrote.
-  test.each(sessions(page('README.md')))('$command', ({ command, output }) => {
+  // In the order of the page: an example may use the files that one before it wrote.
+  test.each(transcripts(page('README.md')))('$command', ({ command, output }) => {
     const [, name = '', ...words] = command.split(' ');
     const { stdout, stderr } = spawnSync(process.execPath, [paths.get(name) ?? '', ...words], {
       cwd: folder,

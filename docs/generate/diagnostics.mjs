@@ -17,8 +17,15 @@ function errors(root) {
   return [...union.matchAll(/\| '([A-Z_]+)'(?: \/\/ (.*))?/g)].map(([, name, comment]) => [name, comment ?? '']);
 }
 
+/** The rules of the audit, from the type that lists them. */
+function rules(root) {
+  const text = readFileSync(join(root, 'src/audit/finding.ts'), 'utf8');
+  const union = text.slice(text.indexOf('export type AuditRule'), text.indexOf('export interface Finding'));
+  return [...union.matchAll(/\| '([A-Z_]+)'/g)].map(([, name]) => name).toSorted();
+}
+
 /** docs/diagnostics.md: what is noticed on the way, and what is refused. */
-export function diagnosticsPage({ DIAGNOSTIC_SEVERITY, note, describe }, root) {
+export function diagnosticsPage({ DIAGNOSTIC_SEVERITY, note, describe, reasonText }, root) {
   const comments = meanings(root);
   const rows = Object.entries(DIAGNOSTIC_SEVERITY)
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
@@ -33,7 +40,7 @@ export function diagnosticsPage({ DIAGNOSTIC_SEVERITY, note, describe }, root) {
     return [code(name), comment, '2'];
   });
   return [
-    '# Diagnostics and errors',
+    '# Diagnostics, errors and findings',
     '## Diagnostics',
     'What was inferred, filled in, dropped or approximated. Reports list them under the table, JSON under `diagnostics`' +
       ' as `{code, severity, at, args, message}`. The wording below is that without arguments.',
@@ -42,5 +49,12 @@ export function diagnosticsPage({ DIAGNOSTIC_SEVERITY, note, describe }, root) {
     'A refusal is one line on stderr: file, place, reason, next step and the code in brackets.' +
       ' Nothing is written to stdout for that file.',
     table(['Code', 'Meaning', 'Exit status'], refusals),
+    '## Findings of --audit',
+    'Each finding is `suspicious` or `dangerous`. The verdict is the worst of them; a file that could not be judged to its' +
+      ' end is at least suspicious.',
+    table(
+      ['Rule', 'Meaning'],
+      rules(root).map((rule) => [code(rule), reasonText({ rule })]),
+    ),
   ].join('\n\n');
 }

@@ -13,6 +13,7 @@ export { READERS } from './src/registry.ts';
 export { CONTAINERS } from './src/save.ts';
 export { LIMITS } from './src/ir/limits.ts';
 export { DIAGNOSTIC_SEVERITY, note } from './src/ir/diagnostic.ts';
+export { reasonText } from './src/views/audit-wording.ts';
 export { describe } from './src/views/diagnostics.ts';
 export { familyOfType, families } from './src/layers/registry.ts';
 export { UNCOVERED } from './src/layers/uncovered.ts';
