@@ -153,6 +153,15 @@ export function parseBnconvert(
   if (parsed.keys !== undefined && parsed.map !== undefined)
     throw usage('--keys and --map both give names', 'give one of them');
   const pythonOut = output?.toLowerCase().endsWith('.py') === true && parsed.to === undefined;
+  if ((parsed.keys !== undefined || parsed.map !== undefined) && (pythonOut || parsed.module !== undefined)) {
+    throw usage(
+      `${parsed.keys !== undefined ? '--keys' : '--map'} gives the names of another model, which the module would not load`,
+      'write the module and these weights in two runs',
+    );
+  }
+  if (parsed.receipt !== undefined && (output === undefined || output === '-' || pythonOut)) {
+    throw usage('--receipt is the record of a written file', 'name OUT as a weights file');
+  }
   if (pythonOut && parsed.module !== undefined)
     throw usage('OUT and --module both name the module', 'give one of them');
   return {

@@ -34,6 +34,8 @@ export interface PlannedTensor {
   readonly filled: boolean;
   /** The expression in words. */
   readonly how: string;
+  /** Name of the planned tensor that this one is, under a further key; absent: it is its own. */
+  readonly shares?: string;
 }
 
 export interface PlannedModule {

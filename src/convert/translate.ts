@@ -51,7 +51,7 @@ export function translate(plan: Plan, options: TranslateOptions = {}): readonly 
       tensor: options.dtype === undefined ? handle : castTensor(handle, options.dtype),
       kind: planned.isParameter ? 'parameter' : 'buffer',
       requiresGrad: planned.isParameter ? planned.requiresGrad : null,
-      shares: null,
+      shares: planned.shares ?? null,
     };
   });
 }

@@ -17,6 +17,7 @@ export type DiagnosticCode =
   | 'DUPLICATE_KEY'
   | 'FILLED'
   | 'FOLDED'
+  | 'KEYS_MATCHED'
   | 'KIND_GUESSED'
   | 'LAYER_SKIPPED'
   | 'NO_ARCHITECTURE'
@@ -49,6 +50,8 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   CUSTOM_LAYER: 'info',
   /** Several state_dicts in one checkpoint; one was chosen. */
   CANDIDATE_CHOSEN: 'info',
+  /** Modules were given the keys of a target; args: count, by. */
+  KEYS_MATCHED: 'info',
   /** A kind was inferred from names and shapes. */
   KIND_GUESSED: 'info',
   /** A layer was left out on request. */

@@ -13,10 +13,13 @@ export interface ConversionReport {
   readonly output: string | null;
   readonly module: string | null;
   readonly receipt: string | null;
+  readonly map: string | null;
   readonly tensors: number;
   readonly bytes: number;
   readonly filled: number;
   readonly dropped: number;
+  /** BatchNorms that are gone. */
+  readonly folded: number;
   readonly totals: Totals;
   readonly verification: Verification | null;
   readonly diagnostics: readonly Diagnostic[];
@@ -38,9 +41,12 @@ export function renderConversion(report: ConversionReport, format: 'text' | 'jso
   }
   if (report.module !== null) lines.push(`${showName(report.module)}: PyTorch module`);
   if (report.receipt !== null) lines.push(`${showName(report.receipt)}: receipt`);
+  if (report.map !== null) lines.push(`${showName(report.map)}: map of names`);
+  const folded = report.folded === 1 ? '1 BatchNorm' : `${report.folded} BatchNorms`;
   lines.push(
     `Keras ${showCount(totals.keras.total)} parameters = PyTorch ${showCount(totals.torch.parameters)} parameters and ` +
-      `${showCount(totals.torch.buffers)} buffer elements (bnsum --explain ${showName(report.input)} shows the steps)`,
+      `${showCount(totals.torch.buffers)} buffer elements (bnsum --explain ${showName(report.input)} shows the steps)` +
+      (report.folded > 0 ? `, before ${folded} went into the layers beside` : ''),
   );
   if (report.filled > 0)
     lines.push(`filled: ${report.filled} tensors that Keras does not hold (num_batches_tracked and the like)`);
@@ -49,7 +55,7 @@ export function renderConversion(report: ConversionReport, format: 'text' | 'jso
   if (verification !== null) {
     lines.push(
       `lossless: read back, ${verification.lossless} tensors give every one of ${showCount(verification.elements)} source elements again; ` +
-        `${verification.asPlanned} filled, computed or cast ones are as planned`,
+        `${verification.asPlanned} filled, folded, computed or cast ones are as planned`,
     );
   } else if (report.output !== null) lines.push('not read back (--no-verify)');
   return [...lines, ...notes(report.diagnostics)].map((line) => `${line}\n`);
@@ -59,6 +65,21 @@ function bigintText(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value;
 }
 
+function castWords(from: string | null, to: string): string {
+  return from === null || from === to ? to : `${from} as ${to}`;
+}
+
+/** Keras' and PyTorch's order of the gates, by module; classes of our own keep Keras' order. */
+function gateOrders(plan: Plan): ReadonlyMap<string, string> {
+  return new Map(
+    plan.modules.flatMap(({ path, type, custom }): [string, string][] => {
+      if (custom) return [];
+      if (type === 'LSTM' || type === 'LSTMCell') return [[path, 'i f c o -> i f g o']];
+      return type === 'GRU' || type === 'GRUCell' ? [[path, 'z r h -> r z n']] : [];
+    }),
+  );
+}
+
 /** The plan of --dry-run: each target tensor with its source, transformation, type, and why; then what is left behind. */
 export function renderPlan(
   plan: Plan,
@@ -66,16 +87,20 @@ export function renderPlan(
   diagnostics: readonly Diagnostic[],
   format: 'text' | 'json',
 ): readonly string[] {
+  const gates = gateOrders(plan);
   const rows = plan.tensors.map((tensor, index) => ({
     name: entries[index]?.name ?? tensor.name,
     dtype: entries[index]?.tensor.dtype ?? tensor.dtype,
+    fromDtype: tensor.origins[0]?.dtype ?? null,
     shape: tensor.shape,
     kind: tensor.isParameter ? 'parameter' : 'buffer',
     layer: tensor.layer,
     from: tensor.origins.map((source) => source.name),
     how: tensor.how,
+    gates: gates.get(tensor.name.slice(0, Math.max(0, tensor.name.lastIndexOf('.')))) ?? null,
     filled: tensor.filled,
     exact: tensor.exact,
+    shares: tensor.shares ?? null,
   }));
   const dropped = plan.dropped.map(({ layer, role, tensor, why }) => ({ layer, role, tensor: tensor.name, why }));
   if (format === 'json') {
@@ -88,8 +113,10 @@ export function renderPlan(
   }
   const lines = rows.map(
     (row) =>
-      `${showName(row.name)}  ${row.dtype} [${row.shape.join(', ')}]  ` +
-      (row.filled ? row.how : `<- ${row.from.map(showName).join(', ')}  ${row.how}`),
+      `${showName(row.name)}  ${castWords(row.fromDtype, row.dtype)} [${row.shape.join(', ')}]  ` +
+      (row.filled ? row.how : `<- ${row.from.map(showName).join(', ')}  ${row.how}`) +
+      (row.gates === null ? '' : `  gates ${row.gates}`) +
+      (row.shares === null ? '' : `  shares ${showName(row.shares)}`),
   );
   for (const row of dropped) {
     lines.push(`dropped  ${showName(row.layer === '' ? row.tensor : `${row.layer} ${row.role}`)}: ${row.why}`);

@@ -55,6 +55,7 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
     `${word(args, 'tensor') ?? 'a tensor'} is not in the file and is filled${aside(word(args, 'value'))}`,
   FOLDED: (args) =>
     `folded ${word(args, 'how') ?? 'away'} into ${word(args, 'into') ?? 'its neighbour'}, exact at inference`,
+  KEYS_MATCHED: (args) => `${counted(args, 'module')} matched to the target's keys${aside(word(args, 'by'))}`,
   KIND_GUESSED: (args) =>
     `the kind of layer${aside(word(args, 'kind'))} is inferred from names and shapes${aside(word(args, 'because') ?? word(args, 'reason'))}`,
   LAYER_SKIPPED: (args) => `left out on request${aside(word(args, 'type') ?? word(args, 'why'))}`,
