@@ -6,6 +6,7 @@ import type { BoundLayer } from '../layers/family.ts';
 import { operationOutputs, operationWord } from '../layers/operation.ts';
 import type { Argument } from '../layers/operation-tensor.ts';
 import { bindLayer } from '../layers/registry.ts';
+import { fillShapes } from './infer-onnx.ts';
 
 type Shapes = readonly (Shape | null)[];
 
@@ -27,10 +28,15 @@ interface Binding {
  * order. A nested model is walked for each combination of input shapes that it is called with; its own values get the
  * shapes that follow from its declared inputs, or, where it declares none, from its first call.
  * A layer that does not tell its outputs leaves null and one SHAPE_UNKNOWN; what follows recovers where it can.
- * Models without a graph, and of other dialects (whose files state shapes or nothing), stay as they are.
+ * Of ONNX models, which may state shapes, only those that they leave out are filled. Models without a graph, and of other
+ * dialects, stay as they are.
  */
 export function inferShapes(model: Model): Outcome<Model> {
   const root = model.graphs.get('');
+  if (model.dialect === 'onnx' && root !== undefined) {
+    const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+    return { value: withGraphs(model, new Map(model.graphs).set('', fillShapes(root, layers))), diagnostics: [] };
+  }
   if (model.dialect !== 'keras' || root === undefined) return { value: model, diagnostics: [] };
   const binding = bind(model);
   const filled = new Map<string, Shapes>();
