@@ -11,7 +11,7 @@ import { familyOfType } from '../layers/registry.ts';
 import { type CompareOptions, type Comparison, compareSides } from './compare.ts';
 import type { LayerPair, Pairing } from './pair.ts';
 import { factsOf, nameOf, type Side, type SideLayer, type SideWeight } from './side.ts';
-import { hashTensor, newBuffers } from './values.ts';
+import { hashTensor, hasValues, newBuffers } from './values.ts';
 
 /** A module's constructor arguments as a reader of a PyTorch file would have them. */
 function argsOf(args: NormAttrs): ReadonlyMap<string, Json> {
@@ -74,7 +74,8 @@ export function translatedSide(side: Side, other: Side): Side {
       bytes: entry.tensor.byteLength,
       trainable: planned.class === 'weight' && planned.isParameter ? planned.requiresGrad : null,
       tied: null,
-      tensor: entry.tensor,
+      // An architecture alone has no values to move.
+      tensor: planned.sources.every(hasValues) ? entry.tensor : null,
       sha256: null,
       filled: planned.filled,
     };

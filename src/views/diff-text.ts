@@ -119,10 +119,12 @@ function* reportLines(report: DiffReport, options: DiffViewOptions, paint: Paint
   const { comparison } = report;
   const origin = (side: typeof comparison.a): string =>
     `${showName(side.label)} (${[side.from === 'model' ? side.format : side.from, showName(side.producer)].filter((part) => part !== '').join(', ')})`;
-  yield `${paint.bold(`${origin(comparison.a)} → ${origin(comparison.b)}`)}\n`;
-  const verdict = verdictText(report);
-  yield `${report.refused ? paint.bad(verdict) : verdict}\n`;
-  for (const breach of report.breaches) yield `${paint.bad(`✗ ${breachText(breach)}`)}\n`;
+  const room = options.columns ?? Number.MAX_SAFE_INTEGER;
+  for (const line of wrap(`${origin(comparison.a)} → ${origin(comparison.b)}`, room, 4)) yield `${paint.bold(line)}\n`;
+  for (const line of wrap(verdictText(report), room)) yield `${report.refused ? paint.bad(line) : line}\n`;
+  for (const breach of report.breaches) {
+    for (const line of wrap(`✗ ${breachText(breach)}`, room, 4)) yield `${paint.bad(line)}\n`;
+  }
   if (options.quiet) return;
   yield* changeLines(report, options, paint);
   yield* totalLines(report);
@@ -138,13 +140,22 @@ function* reportLines(report: DiffReport, options: DiffViewOptions, paint: Paint
   }
 }
 
+/** Prose that is wider than the terminal goes on below; tables and lines that fit are left alone. */
+function* fitted(lines: Iterable<string>, columns: number | null, color: boolean): Generator<string> {
+  for (const line of lines) {
+    // A painted line was wrapped before it was painted, or is short.
+    if (columns === null || color || displayWidth(line.trimEnd()) <= columns) yield line;
+    else for (const part of wrap(line.trimEnd(), columns, 4)) yield `${part}\n`;
+  }
+}
+
 /** For people at a terminal; the two sides beside each other where it is wide enough. */
 export const renderDiffText: DiffRender = async (set, options) => {
   const paint = await loadPaint(options.color);
   function* pieces(): Generator<string> {
     for (const [index, report] of set.reports.entries()) {
       if (index > 0) yield '\n';
-      yield* reportLines(report, options, paint);
+      yield* fitted(reportLines(report, options, paint), options.columns, options.color);
     }
   }
   return pieces();
