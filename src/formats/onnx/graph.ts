@@ -57,6 +57,9 @@ export async function walkGraph(
     if (given.has(name)) throw malformed(node, `gives '${name}', which is given already`);
     given.add(name);
   };
+  /** The outputs of a layer that anything reads, and the first one in any case. */
+  const read = (names: readonly string[]): readonly string[] =>
+    names.filter((name, index) => index === 0 || readers.has(name) || outputs.has(name));
   const isThere = (name: string): boolean =>
     given.has(name) || outerNames.has(name) || find(scope, name) !== undefined || scope.texts.includes(name);
 
@@ -107,7 +110,7 @@ export async function walkGraph(
       op: '',
       attrs: new Map(),
       inputs: data.map(value),
-      outputs: (bias?.node.output ?? made).map(value),
+      outputs: read(bias?.node.output ?? made).map(value),
     });
   }
   return {

@@ -5,7 +5,7 @@ import { EMPTY_OBJECT, type JsonObject } from '../../ir/json.ts';
 import type { Kind } from '../../ir/kind.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Layer, NormAttrs, Tensor, Weight, WeightClass } from '../../ir/model.ts';
-import { commonPath, isMadeUp, splitKey } from './name.ts';
+import { commonPath, isMadeUp, moduleOf, splitKey } from './name.ts';
 import { settingsOf } from './node.ts';
 import type { NodeProto } from './schema.ts';
 import type { Known, Root } from './scope.ts';
@@ -43,7 +43,9 @@ export interface Drafts {
 /** Examples that a folded diagnostic names. */
 const EXAMPLES = 5;
 
-export function collectDrafts(file: string): Drafts {
+/** `names` are those of the root's initializers: a module that has some belongs to the layer that holds them. */
+export function collectDrafts(file: string, names: readonly string[]): Drafts {
+  const owned = new Set(names.flatMap((name) => splitKey(name)?.path ?? []));
   const byPath = new Map<string, Draft>();
   const bySignature = new Map<string, Draft>();
   let parameters = 0;
@@ -86,9 +88,11 @@ export function collectDrafts(file: string): Drafts {
             ]);
       const before = signature === undefined ? undefined : bySignature.get(signature);
       if (before !== undefined) return before;
-      const names = held.filter((one) => one.class !== 'constant').map(({ known }) => known.root.name);
-      const path = commonPath(names);
-      const chosen = freePath(path, node.name, node.output?.[0], op);
+      const own = held.filter((one) => one.class !== 'constant').map(({ known }) => known.root.name);
+      const path = commonPath(own);
+      const scope = path === undefined ? moduleOf(node.name, op) : undefined;
+      const module = scope === undefined || owned.has(scope) ? undefined : scope;
+      const chosen = freePath(path, module, node.name, node.output?.[0], op);
       const draft = add({
         path: chosen,
         kind,
@@ -96,7 +100,7 @@ export function collectDrafts(file: string): Drafts {
         attrs,
         norm: normOf(op, kind, attrs, new Map(held.map(({ role, known }) => [role, known]))),
         weights: held.map(({ role, class: weightClass, known }) => weightOf(role, weightClass, known.stored.tensor)),
-        isModule: chosen === path && names.some((name) => splitKey(name)?.path === path),
+        isModule: chosen === module || (chosen === path && own.some((name) => splitKey(name)?.path === path)),
       });
       for (const weight of draft.weights) {
         if (weight.isParameter) parameters += 1;

@@ -31,3 +31,22 @@ export function commonPath(names: readonly string[]): string | undefined {
   const [stem] = stems;
   return stems.size === 1 ? stem : undefined;
 }
+
+/**
+ * The module in a node name of torch's first exporter: '/layer1/layer1.0/relu/Relu' is of 'layer1.0.relu'. undefined for
+ * another name, and for a node of the root module itself.
+ */
+export function moduleOf(name: string | undefined, op: string): string | undefined {
+  if (name?.startsWith('/') !== true) return undefined;
+  const parts = name.slice(1).split('/');
+  const last = parts.pop() ?? '';
+  if (last !== op && !(last.startsWith(`${op}_`) && /^\d+$/.test(last.slice(op.length + 1)))) return undefined;
+  const path: string[] = [];
+  for (const [index, part] of parts.entries()) {
+    // Modules in a list are named with the list: 'layer1', 'layer1.0'.
+    const before = parts[index - 1];
+    if (before !== undefined && part.startsWith(`${before}.`)) path.pop();
+    path.push(part);
+  }
+  return path.length === 0 || path.includes('') ? undefined : path.join('.');
+}

@@ -48,7 +48,10 @@ async function buildModel(proto: ModelProto, context: TensorContext): Promise<Ou
   if (proto.graph === undefined) {
     throw new BnsumError({ code: 'MALFORMED', file, reason: 'an ONNX file without a graph' });
   }
-  const drafts = collectDrafts(file);
+  const drafts = collectDrafts(
+    file,
+    (proto.graph.initializer ?? []).map(({ name = '' }) => name),
+  );
   const scopes: Scope[] = [];
   const graph = await readGraphs(proto.graph, functionsOf(proto.functions), context, drafts, scopes);
   drafts.addRest(restOf(scopes));
