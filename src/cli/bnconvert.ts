@@ -278,7 +278,6 @@ async function receiptOf(
   try {
     const reread = await openSource(written, basename(options.output));
     const after = account(reread.value).totals;
-    await reread.value.close();
     return buildReceipt({
       source: {
         file: basename(options.input),
