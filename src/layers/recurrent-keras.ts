@@ -10,6 +10,7 @@ import {
   reorderedBlocks,
   reshaped,
   shapeOf,
+  sliced,
   source,
   transposed,
   twin,
@@ -28,7 +29,7 @@ const GATES = { rnn: 1, lstm: 4, gru: 3 } as const;
 export function recurrentToKeras(layer: TwinSource): Twin {
   const kind = layer.kind === 'lstm' || layer.kind === 'gru' ? layer.kind : 'rnn';
   const { norm } = layer;
-  if (norm['layout'] === 'onnx') return { refused: 'recurrent operators of ONNX are not converted' };
+  if (norm['layout'] === 'onnx') return onnxToKeras(layer, kind);
   if (layer.weights.some((weight) => weight.role.startsWith('weight_hr_'))) {
     return { refused: 'proj_size (a projected hidden state) has no layer in Keras' };
   }
@@ -117,4 +118,64 @@ function kerasTensors(
       ? joined([reshaped(arrange(input), [1, rows]), reshaped(arrange(hidden), [1, rows])], 0)
       : { op: 'compute', name: 'add', of: [input, hidden], args: {} };
   return [...tensors, twinTensor(layer, `${prefix}bias`, bias)];
+}
+
+/** Where each of Keras' gates stands in ONNX: i o f c for Keras' i f c o; z r h as Keras has them. */
+const ONNX_ORDER = { rnn: [0], lstm: [0, 2, 3, 1], gru: [0, 1, 2] } as const;
+
+/**
+ * A recurrent operator of ONNX: W (directions, gates · units, inputs), R (directions, gates · units, units), B
+ * (directions, 2 · gates · units: the input's bias, then the state's). Two directions are a Bidirectional.
+ */
+function onnxToKeras(layer: TwinSource, kind: 'rnn' | 'lstm' | 'gru'): Twin {
+  const { norm } = layer;
+  const absent = missing(layer, 'W', 'R');
+  if (absent !== undefined) return absent;
+  if (weightOf(layer, 'P') !== undefined) return { refused: 'peepholes have no layer in Keras' };
+  if (norm['activation'] === null) return { refused: 'activations other than the usual ones are not converted' };
+  const [directions = 0, rows = 0, width = 0] = shapeOf(layer, 'W');
+  const [others, hiddenRows, units = 0] = shapeOf(layer, 'R');
+  const hasBias = weightOf(layer, 'B') !== undefined;
+  const fits = others === directions && hiddenRows === rows && rows === GATES[kind] * units;
+  const [biasDirections, biases] = shapeOf(layer, 'B');
+  if (!fits || directions > 2 || (hasBias && (biasDirections !== directions || biases !== 2 * rows))) {
+    return { refused: 'W, R and B do not fit each other' };
+  }
+  const resetAfter = norm['resetAfter'] === true;
+  const args: NormAttrs = {
+    units,
+    activation: kind === 'rnn' && functionOf(norm, 'activation') === 'relu' ? 'relu' : 'tanh',
+    ...(kind === 'rnn' ? {} : { recurrent_activation: 'sigmoid' }),
+    use_bias: hasBias,
+    ...(kind === 'gru' ? { reset_after: resetAfter } : {}),
+    return_sequences: true,
+  };
+  const type = WORDS[kind];
+  const one = (direction: number, prefix: string): readonly TwinTensor[] => {
+    const part = (role: string, shape: readonly number[]): Expr =>
+      reshaped(directions === 1 ? source(role) : sliced(source(role), 0, direction, direction + 1), shape);
+    const arrange = (of: Expr): Expr => reorderedBlocks(of, 0, units, ONNX_ORDER[kind]);
+    const tensors = [
+      twinTensor(layer, `${prefix}kernel`, transposed(arrange(part('W', [rows, width])))),
+      twinTensor(layer, `${prefix}recurrent_kernel`, transposed(arrange(part('R', [rows, units])))),
+    ];
+    if (!hasBias) return tensors;
+    const both = part('B', [2 * rows]);
+    const input = arrange(sliced(both, 0, 0, rows));
+    const hidden = arrange(sliced(both, 0, rows, 2 * rows));
+    const bias: Expr =
+      kind === 'gru' && resetAfter
+        ? joined([reshaped(input, [1, rows]), reshaped(hidden, [1, rows])], 0)
+        : { op: 'compute', name: 'add', of: [input, hidden], args: {} };
+    return [...tensors, twinTensor(layer, `${prefix}bias`, bias)];
+  };
+  if (directions === 1) return twin([twinModule(type, args)], one(0, ''));
+  return twin(
+    [
+      twinModule('Bidirectional', { merge_mode: 'concat' }),
+      twinModule(type, args, 'forward_layer'),
+      twinModule(type, { ...args, go_backwards: true }, 'backward_layer'),
+    ],
+    [...one(0, 'forward_layer/'), ...one(1, 'backward_layer/')],
+  );
 }

@@ -153,3 +153,18 @@ describe.each(files)('%s', (file) => {
     await model.close();
   });
 });
+
+test.each([
+  // Keras has one bias per gate where PyTorch has two, but in a GRU that resets after the product.
+  ['lstm.onnx', 4 * (5 + 4 + 1) * 4 + 4 * 2 + 2],
+  ['gru.onnx', 3 * (5 + 4 + 2) * 4 + 4 * 2 + 2],
+  ['rnn.onnx', (5 + 4 + 1) * 4 + 4 * 2 + 2],
+  ['lstm-two-layers-bidirectional.onnx', 2 * 4 * (5 + 4 + 1) * 4 + 2 * 4 * (8 + 4 + 1) * 4 + 8 * 2 + 2],
+  ['recurrent-gru.onnx', 2 * 3 * (5 + 4 + 2) * 4],
+])('%s: Keras would count %i', async (file, count) => {
+  const { value: model, diagnostics } = await openOnnx(join(ROOT, file));
+  const accounting = account(model);
+  expect(accounting.totals.keras.total).toBe(count);
+  summarise(model, accounting, diagnostics, { describe: ({ code }) => code, explain: true });
+  await model.close();
+});
