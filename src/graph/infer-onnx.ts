@@ -37,8 +37,13 @@ export function fillShapes(graph: Graph, layers: ReadonlyMap<string, Layer>): Gr
   const shapes = graph.values.map((value) => value.shape);
   for (const call of graph.calls) {
     const [output] = call.outputs;
-    if (output === undefined || shapes[output] !== null) continue;
-    shapes[output] = outputOf(call, layers, shapes);
+    const stated = output === undefined ? undefined : shapes[output];
+    if (output === undefined || stated === undefined || (stated !== null && !stated.includes('?'))) continue;
+    const inferred = outputOf(call, layers, shapes);
+    if (stated === null) shapes[output] = inferred;
+    else if (inferred?.length === stated.length) {
+      shapes[output] = stated.map((size, axis) => (size === '?' ? (inferred[axis] ?? '?') : size));
+    }
   }
   return { ...graph, values: graph.values.map((value) => ({ ...value, shape: shapes[value.id] ?? null })) };
 }
