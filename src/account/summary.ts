@@ -1,3 +1,4 @@
+import { outputShapeOf as inferredShapeOf } from '../graph/infer.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
@@ -224,7 +225,10 @@ export function summarise(
       type: layer.type,
       kind: layer.kind,
       container: layer.container,
-      outputShape: outputShapeOf(connections.outputs.get(layer.path)),
+      // A wrapper's inner layer is in no graph; its shape follows from the wrapper's call.
+      outputShape: outputShapeOf(
+        connections.outputs.get(layer.path) ?? inferredShapeOf(model, layer.path) ?? undefined,
+      ),
       keras: shown?.keras ?? 0,
       torch: shown?.torch ?? 0,
       buffers: shown?.buffers ?? 0,

@@ -25,7 +25,7 @@ export function generateModule(plan: Plan, options: ModuleOptions): string {
   let needsOrdered = false;
   const bodies: string[] = [];
   for (const made of lowered.classes) {
-    const body = classText(made);
+    const body = classText(made, made === lowered.classes.at(-1) ? frozenText(plan) : []);
     for (const attribute of made.attributes) {
       const modules = attribute.twin?.modules ?? [];
       for (const module of modules) for (const name of customNames(module)) used.add(name);
@@ -97,11 +97,40 @@ function dimWord(shape: Shape, axis: number): string {
   return axis === 0 ? 'N' : typeof size === 'number' ? String(size) : '*';
 }
 
-function classText(made: LoweredClass): string {
+/** Parameters that Keras does not train: whole modules where every one of theirs is frozen, else one by one. */
+function frozenText(plan: Plan): string[] {
+  const parameters = plan.tensors.filter((tensor) => tensor.isParameter);
+  const modules = new Map<string, boolean>();
+  const owner = (name: string): string => name.slice(0, name.lastIndexOf('.'));
+  for (const { name, requiresGrad } of parameters) {
+    modules.set(owner(name), (modules.get(owner(name)) ?? true) && !requiresGrad);
+  }
+  const whole = [...modules].flatMap(([path, frozen]) => (frozen ? [path] : []));
+  const single = parameters.filter(({ name, requiresGrad }) => !requiresGrad && modules.get(owner(name)) === false);
+  const loop = (names: readonly string[], getter: string): string[] => {
+    if (names.length === 0) return [];
+    const flat = `        for name in ${literal(names)}:`;
+    const head =
+      flat.length <= 88
+        ? [flat]
+        : ['        for name in (', ...names.map((name) => `            ${literal(name)},`), '        ):'];
+    return [...head, `            self.${getter}(name).requires_grad_(False)`];
+  };
+  const lines = [
+    ...loop(whole, 'get_submodule'),
+    ...loop(
+      single.map(({ name }) => name),
+      'get_parameter',
+    ),
+  ];
+  return lines.length === 0 ? [] : ['        # Not trained in Keras, or filled in.', ...lines];
+}
+
+function classText(made: LoweredClass, frozen: readonly string[]): string {
   const lines: string[] = [`class ${made.name}(nn.Module):`];
   const attributes = made.attributes.flatMap((attribute) => attributeText(attribute));
   if (attributes.length > 0) {
-    lines.push('    def __init__(self):', '        super().__init__()', ...attributes, '');
+    lines.push('    def __init__(self):', '        super().__init__()', ...attributes, ...frozen, '');
   }
   lines.push(...definition('forward', ['self', ...made.inputs.map((port) => port.name)], 4));
   for (const statement of made.statements) {
