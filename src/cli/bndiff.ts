@@ -75,6 +75,12 @@ async function checkLocks(options: BndiffOptions, io: Io): Promise<{ set: DiffSe
   return { set: { reports, errors }, failed: errors.length > 0 };
 }
 
+/** Trouble wins: what could not be read may differ. */
+function statusOf(reports: readonly DiffReport[]): ExitCode {
+  if (reports.some((report) => report.comparison.troubles.length > 0)) return 2;
+  return reports.some((report) => report.refused) ? 1 : 0;
+}
+
 async function show(set: DiffSet, options: BndiffOptions, io: Io): Promise<void> {
   const render = await options.view.load();
   const facts = { ...io, isTerminal: io.isTerminal && options.output === undefined };
@@ -109,7 +115,7 @@ export async function bndiff(io: Io): Promise<ExitCode> {
       if (options.output !== undefined) refuseReplacing(options.output, options.files);
       const { set, failed } = await checkLocks(options, io);
       await show(set, options, io);
-      return failed ? 2 : set.reports.some((report) => report.refused) ? 1 : 0;
+      return failed ? 2 : statusOf(set.reports);
     }
     case 'compare': {
       const [first = '', second = ''] = options.files;
@@ -121,7 +127,7 @@ export async function bndiff(io: Io): Promise<ExitCode> {
       }
       const report = await compareFiles(first, second, options, false);
       await show({ reports: [report], errors: [] }, options, io);
-      return report.refused ? 1 : 0;
+      return statusOf([report]);
     }
   }
 }

@@ -4,13 +4,13 @@ import { explainPair, type PairExplanation, type PairStep, type PairStepKind } f
 import { planTranslation } from '../convert/plan.ts';
 import { translate } from '../convert/translate.ts';
 import { countElements } from '../ir/build.ts';
-import { BnsumError } from '../ir/error.ts';
+import { BnsumError, isBnsumError } from '../ir/error.ts';
 import type { Json } from '../ir/json.ts';
 import type { NormAttrs, NormValue } from '../ir/model.ts';
 import { familyOfType } from '../layers/registry.ts';
-import { type CompareOptions, type Comparison, compareSides } from './compare.ts';
+import { type CompareOptions, type Comparison, compareSides, type Trouble } from './compare.ts';
 import type { LayerPair, Pairing } from './pair.ts';
-import { factsOf, nameOf, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { factsOf, nameOf, RULES, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { hashTensor, hasValues, newBuffers } from './values.ts';
 
 /** A module's constructor arguments as a reader of a PyTorch file would have them. */
@@ -218,6 +218,42 @@ async function pairByContent(
   }
 }
 
+function tryTranslation(keras: Side, torch: Side): Side | Trouble {
+  try {
+    return translatedSide(keras, torch);
+  } catch (error) {
+    if (!isBnsumError(error, 'REFUSED', 'MISMATCH', 'UNSUPPORTED')) throw error;
+    return { layer: '', role: '', code: error.code, message: error.message };
+  }
+}
+
+/** What can be said of a Keras model that has no counterpart: the totals, and why they differ. */
+function untranslated(a: Side, b: Side, trouble: Trouble): Comparison {
+  const named = ({ label, from, format, dialect, producer }: Side): Comparison['a'] => ({
+    label,
+    from,
+    format,
+    dialect,
+    producer,
+  });
+  const [left, right] = [a, b].map(({ model, accounting }) => (model && accounting ? { model, accounting } : null));
+  return {
+    a: named(a),
+    b: named(b),
+    across: true,
+    paired: 0,
+    changes: [],
+    ignored: 0,
+    rules: RULES.map((rule) => ({ rule, a: a.counts.get(rule) ?? null, b: b.counts.get(rule) ?? null })),
+    optimizer: { a: a.optimizer?.elements ?? null, b: b.optimizer?.elements ?? null },
+    explanation: left && right ? explainPair(left, right) : null,
+    values: null,
+    notCompared: [],
+    troubles: [trouble],
+    namesDiffer: 0,
+  };
+}
+
 /** The steps of a translation in the words of a pair. */
 const PAIR_STEPS: Readonly<Record<StepKind, PairStepKind | null>> = {
   moving_statistics: 'moving_statistics',
@@ -286,7 +322,8 @@ export async function compareAcross(a: Side, b: Side, options: CompareOptions): 
       next: 'name the two model files',
     });
   }
-  const translated = translatedSide(keras, torch);
+  const translated = tryTranslation(keras, torch);
+  if ('message' in translated) return untranslated(a, b, translated);
   const first = kerasFirst ? translated : torch;
   const second = kerasFirst ? torch : translated;
   const pairing = await pairAcross(first, second, options.values !== null, options.signal);

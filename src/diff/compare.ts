@@ -1,12 +1,13 @@
 import { type Count, minus, plus, total } from '../account/count.ts';
 import type { PairExplanation } from '../account/explain-pair.ts';
+import { isBnsumError } from '../ir/error.ts';
 import { isList, type Json } from '../ir/json.ts';
 import type { Shape, Tensor } from '../ir/model.ts';
 import { keptInOrder } from './align.ts';
 import { type Category, type Change, categoriesOf, type NotCompared, type Where } from './change.ts';
 import { sameFact } from './fact.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
-import { RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { hasOwnNames, RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { type Buffers, compareValues, hashTensor, hasValues, newBuffers, type Tolerance } from './values.ts';
 
 export interface CompareOptions extends Tolerance {
@@ -41,6 +42,15 @@ export interface SideName {
   readonly producer: string;
 }
 
+/** One refusal; the rest was compared. */
+export interface Trouble {
+  /** The layer, '' for the whole file. */
+  readonly layer: string;
+  readonly role: string;
+  readonly code: string;
+  readonly message: string;
+}
+
 /** Everything that two sides differ in, as plain data. */
 export interface Comparison {
   readonly a: SideName;
@@ -56,6 +66,8 @@ export interface Comparison {
   readonly explanation: PairExplanation | null;
   readonly values: ValueTally | null;
   readonly notCompared: readonly NotCompared[];
+  /** What went wrong on the way: values that cannot be read, a model that has no translation. Then the status is 2. */
+  readonly troubles: readonly Trouble[];
   /** Layers of the first side under other names on the second, where names are no difference. */
   readonly namesDiffer: number;
 }
@@ -66,6 +78,7 @@ interface Work {
   readonly b: Side;
   readonly across: boolean;
   readonly changes: Change[];
+  readonly troubles: Trouble[];
   readonly silent: Map<
     string,
     {
@@ -108,16 +121,17 @@ export async function compareSides(
   given?: { readonly pairing: Pairing; readonly across: true },
 ): Promise<Comparison> {
   const buffers = newBuffers();
-  const work: Work = { a, b, across: given !== undefined, changes: [], silent: new Map() };
+  const work: Work = { a, b, across: given !== undefined, changes: [], troubles: [], silent: new Map() };
   const wantsValues = options.values !== null && options.identical !== true;
   const pairing = given?.pairing ?? (await pairLayers(a, b, wantsValues ? contentOf(buffers, options) : undefined));
   const partners = new Map(pairing.pairs.map((pair) => [pair.a.path, pair.b.path]));
   let namesDiffer = 0;
 
+  const named = !work.across && hasOwnNames(a) && hasOwnNames(b);
   compareEnds(work, partners);
   addUnpaired(work, pairing);
   for (const pair of pairing.pairs) {
-    if (!work.across) compareNames(work, pair, partners);
+    if (named) compareNames(work, pair, partners);
     else if (pair.a.path !== pair.b.path) namesDiffer += 1;
     compareLayer(work, pair);
   }
@@ -143,6 +157,7 @@ export async function compareSides(
     explanation: null,
     values,
     notCompared: [...work.silent.values()].map((entry) => ({ ...entry, value: entry.value ?? null })),
+    troubles: work.troubles,
     namesDiffer,
   };
 }
@@ -561,7 +576,8 @@ async function compareAllValues(
       const locked = one.sha256 !== null || other.sha256 !== null;
       if (options.values?.(pair.a.path) !== true && !locked) continue;
       if (one.shape.join() !== other.shape.join()) continue;
-      const result = options.identical === true ? null : await compareOne(one, other, options, buffers);
+      const result = options.identical === true ? null : await tryOne(work, pair, one, other, options, buffers);
+      if (result === 'trouble') continue;
       if (result === 'silent') {
         leaveOut(work, 'values', 'values', one.tensor === null && one.sha256 === null ? 'a' : 'b', pair.a.path);
         continue;
@@ -588,6 +604,24 @@ async function compareAllValues(
     changedStatistics: counts.statistic,
     changedOthers: counts.other,
   };
+}
+
+/** The result, or a trouble that is noted: what one tensor cannot give does not hide the others. */
+async function tryOne(
+  work: Work,
+  pair: LayerPair,
+  one: SideWeight,
+  other: SideWeight,
+  options: CompareOptions,
+  buffers: Buffers,
+): Promise<OneResult | 'trouble'> {
+  try {
+    return await compareOne(one, other, options, buffers);
+  } catch (error) {
+    if (!isBnsumError(error) || error.code === 'INTERNAL') throw error;
+    work.troubles.push({ layer: pair.a.path, role: one.role, code: error.code, message: error.message });
+    return 'trouble';
+  }
 }
 
 type OneResult = Awaited<ReturnType<typeof compareValues>> | 'hash' | 'silent';

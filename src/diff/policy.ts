@@ -25,7 +25,8 @@ export type Breach =
   | { readonly code: 'frozen_unknown'; readonly glob: string; readonly layers: readonly string[] }
   | { readonly code: 'unknown'; readonly names: readonly string[] };
 
-export type Verdict = 'same' | 'differs' | 'breached';
+/** `unknown`: no difference was found, and not everything could be read. */
+export type Verdict = 'same' | 'differs' | 'breached' | 'unknown';
 
 export interface Judged {
   readonly comparison: Comparison;
@@ -140,5 +141,7 @@ export function judge(comparison: Comparison, policy: Policy, stale = false): Ju
   const ruled = policy.budgets.length > 0 || policy.deny.length > 0 || policy.frozen.length > 0;
   const differs = comparison.changes.length > 0;
   const refused = breaches.length > 0 || (differs && (stale || !ruled));
-  return { comparison, breaches, verdict: breaches.length > 0 ? 'breached' : differs ? 'differs' : 'same', refused };
+  const unread = comparison.troubles.length > 0;
+  const verdict = breaches.length > 0 ? 'breached' : differs ? 'differs' : unread ? 'unknown' : 'same';
+  return { comparison, breaches, verdict, refused };
 }

@@ -1,5 +1,5 @@
 import type { Totals } from '../account/account.ts';
-import type { Count } from '../account/count.ts';
+import { type Count, plus } from '../account/count.ts';
 import { SUMMARY_SCHEMA } from '../account/summary.ts';
 import { BnsumError } from '../ir/error.ts';
 import {
@@ -109,6 +109,13 @@ export function totalsOf(json: JsonObject, file: string): Totals {
   };
 }
 
+function bytesOf(bytes: JsonObject | undefined, dialect: Dialect): Count | null {
+  if (dialect === 'keras') return countAt(objectAt(bytes, 'keras'), 'total');
+  const parameters = countAt(objectAt(bytes, 'torch'), 'parameters');
+  const buffers = countAt(objectAt(bytes, 'torch'), 'buffers');
+  return parameters === null || buffers === null ? null : plus(parameters, buffers);
+}
+
 /** A summary in bnsum's JSON form as a side. It holds no values. Throws BnsumError MALFORMED. */
 export function sideOfSummary(label: string, json: Json): Side {
   if (!isObject(json)) throw malformed(label, '', 'is not a JSON object');
@@ -194,7 +201,7 @@ export function sideOfSummary(label: string, json: Json): Side {
     format: stringAt(facts, 'format') ?? '',
     dialect,
     producer: [framework, release].filter((part) => part !== '').join(' '),
-    counts: countsOf(totals, dialect === 'keras' ? countAt(objectAt(bytes, 'keras'), 'total') : null),
+    counts: countsOf(totals, bytesOf(bytes, dialect)),
     optimizer: { elements: totals.keras.optimizer, bytes: countAt(objectAt(bytes, 'keras'), 'optimizer') ?? 0 },
     layers,
     architecture: chain !== undefined,

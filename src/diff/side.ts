@@ -259,6 +259,24 @@ function weightsOf(layer: Layer, owners: Map<string, string>): readonly SideWeig
   });
 }
 
+function isGroup(path: string): boolean {
+  return path === 'layers' || path.endsWith('/layers');
+}
+
+function ungrouped(path: string): string {
+  return path.replace(/(^|\/)layers\//g, '$1');
+}
+
+function parentOf(parent: string | null): string | null {
+  if (parent === null || parent === 'layers') return null;
+  return ungrouped(isGroup(parent) ? parent.slice(0, -'/layers'.length) : parent);
+}
+
+/** Whether names are those of storage: a Keras file of weights alone names layers by their class. */
+export function hasOwnNames(side: Side): boolean {
+  return side.dialect !== 'keras' || side.architecture;
+}
+
 /** A model file as a side; the model stays open for as long as values are wanted. */
 export function sideOfModel(label: string, model: Model): Side {
   const accounting = account(model);
@@ -269,7 +287,11 @@ export function sideOfModel(label: string, model: Model): Side {
   const producers = new Map<number, string>();
   for (const call of root?.calls ?? []) for (const output of call.outputs) producers.set(output, call.layer ?? call.op);
   const outputs = root?.outputs.map((output) => producers.get(output) ?? '');
-  const layers = model.layers.map((layer): SideLayer => {
+  // A .weights.h5 without its architecture keeps its layers in groups of that name, which are no layers.
+  const bare = model.dialect === 'keras' && !known;
+  const held = bare ? model.layers.filter((layer) => layer.weights.length > 0 || !isGroup(layer.path)) : model.layers;
+  const layers = held.map((original): SideLayer => {
+    const layer = bare ? { ...original, path: ungrouped(original.path), parent: parentOf(original.parent) } : original;
     const shapes = connections.outputs.get(layer.path);
     const outputShape =
       shapes === undefined || shapes.every((shape) => shape === null)
@@ -277,7 +299,7 @@ export function sideOfModel(label: string, model: Model): Side {
         : shapes.length === 1
           ? (shapes[0] ?? null)
           : shapes;
-    const own = accounting.layers.get(layer.path)?.own;
+    const own = accounting.layers.get(original.path)?.own;
     return {
       path: layer.path,
       parent: layer.parent,

@@ -1,9 +1,10 @@
 import type { DiffRender, DiffReport } from './diff-view.ts';
 import { breachText, groupChanges, lineText, verdictText } from './diff-wording.ts';
+import { escapeText } from './escape.ts';
 
 /** The rules of workflow commands: data keeps to one line, properties end at a colon or a comma. */
 function data(text: string): string {
-  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  return escapeText(text).replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
 }
 
 function property(text: string): string {
@@ -22,6 +23,7 @@ function* reportLines(report: DiffReport): Generator<string> {
   const level = report.refused ? 'error' : 'notice';
   const title = report.comparison.a.label;
   for (const breach of report.breaches) yield annotation('error', report.file, 'bndiff', breachText(breach));
+  for (const { message } of report.comparison.troubles) yield annotation('error', report.file, 'bndiff', message);
   const groups = groupChanges(report.comparison.changes);
   for (const { line } of groups.slice(0, SHOWN)) {
     yield annotation(

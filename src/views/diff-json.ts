@@ -28,6 +28,7 @@ function reportValue(report: DiffReport): object {
     explanation: comparison.explanation,
     values: comparison.values,
     notCompared: comparison.notCompared.map((one) => ({ ...one, message: notComparedText(one) })),
+    troubles: comparison.troubles,
     namesDiffer: comparison.namesDiffer,
     breaches: breaches.map((breach) => ({ ...breach, message: breachText(breach) })),
   };

@@ -30,6 +30,8 @@ function casesOf(report: DiffReport): readonly Case[] {
   const counted = report.refused && report.breaches.length === 0;
   const cases: Case[] = [{ name: 'architecture', failures: counted ? of(false) : [] }];
   if (report.comparison.values !== null) cases.push({ name: 'values', failures: counted ? of(true) : [] });
+  const troubles = report.comparison.troubles.map((trouble) => trouble.message);
+  if (troubles.length > 0) cases.push({ name: 'complete', failures: troubles });
   cases.push({ name: 'policy', failures: report.breaches.map(breachText) });
   return cases;
 }
@@ -45,7 +47,7 @@ function* suiteLines(report: DiffReport): Generator<string> {
       yield `${open}/>\n`;
       continue;
     }
-    yield `${open}>\n      <failure message="${xml(verdictText(report))}">${xml(failures.join('\u0000')).replaceAll('\\x00', '\n')}</failure>\n    </testcase>\n`;
+    yield `${open}>\n      <failure message="${xml(verdictText(report))}">${failures.map(xml).join('\n')}</failure>\n    </testcase>\n`;
   }
   yield '  </testsuite>\n';
 }

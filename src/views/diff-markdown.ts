@@ -2,6 +2,7 @@ import type { DiffRender, DiffReport } from './diff-view.ts';
 import {
   breachText,
   deltaText,
+  explanationText,
   groupChanges,
   type Line,
   notComparedLines,
@@ -13,7 +14,7 @@ import {
 import { showName } from './escape.ts';
 import { code, escapeMarkdown } from './markdown.ts';
 import { showCount, showStep } from './number.ts';
-import { pairStepText, RULE_NAMES } from './wording.ts';
+import { RULE_NAMES } from './wording.ts';
 
 /** GitHub refuses comments above 65,536 characters; what is cut is told, so a little less is ours. */
 const LIMIT = 65_000;
@@ -55,6 +56,10 @@ function* blocksOf(report: DiffReport): Generator<Block> {
       foot: '',
     };
   }
+  if (comparison.troubles.length > 0) {
+    const rows = comparison.troubles.map((trouble) => `- ⚠️ ${escapeMarkdown(showName(trouble.message))}\n`);
+    yield { head: '\n', rows, foot: '' };
+  }
   const totals = shownRules(comparison).map(
     (change) =>
       `| ${escapeMarkdown(RULE_WORDS[change.rule])} | ${ruleCount(change.rule, change.a)} | ${ruleCount(change.rule, change.b)} | ${escapeMarkdown(deltaText(change))} |\n`,
@@ -73,7 +78,9 @@ function* blocksOf(report: DiffReport): Generator<Block> {
   if (pair !== null && pair.steps.length > 0) {
     yield {
       head: `\n<details><summary>Why the totals differ</summary>\n\n| Step | |\n| ---: | :--- |\n| ${showCount(pair.from.elements)} | **${RULE_NAMES[pair.from.rule]}** of the first |\n`,
-      rows: pair.steps.map((step) => `| ${showStep(step.elements)} | ${escapeMarkdown(pairStepText(step))} |\n`),
+      rows: pair.steps.map(
+        (step) => `| ${showStep(step.elements)} | ${escapeMarkdown(explanationText(step, comparison.across))} |\n`,
+      ),
       foot: `| ${showCount(pair.to.elements)} | **= ${RULE_NAMES[pair.to.rule]}** of the second |\n\n</details>\n`,
     };
   }

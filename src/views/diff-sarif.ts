@@ -55,6 +55,10 @@ export const renderDiffSarif: DiffRender = (set) => {
     })),
     ...[...codes].map((code: ChangeCode) => ({ id: `change/${code}`, shortDescription: { text: CODE_WORDS[code] } })),
   ];
+  const troubles = set.reports.flatMap(({ file, comparison }) =>
+    comparison.troubles.map(({ message }) => ({ file, message })),
+  );
+  const errors = [...set.errors, ...troubles];
   const log = {
     $schema: SCHEMA,
     version: '2.1.0',
@@ -64,8 +68,8 @@ export const renderDiffSarif: DiffRender = (set) => {
         results,
         invocations: [
           {
-            executionSuccessful: set.errors.length === 0,
-            toolExecutionNotifications: set.errors.map((error) => ({
+            executionSuccessful: errors.length === 0,
+            toolExecutionNotifications: errors.map((error) => ({
               level: 'error',
               message: { text: error.message },
               ...(error.file === ''

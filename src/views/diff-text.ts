@@ -3,6 +3,7 @@ import type { DiffRender, DiffReport, DiffViewOptions } from './diff-view.ts';
 import {
   breachText,
   deltaText,
+  explanationText,
   groupChanges,
   type Line,
   lineText,
@@ -17,7 +18,7 @@ import { showName } from './escape.ts';
 import { showCount, showStep } from './number.ts';
 import { loadPaint, type Paint } from './paint.ts';
 import { displayWidth, pad, wrap } from './width.ts';
-import { pairStepText, RULE_NAMES } from './wording.ts';
+import { RULE_NAMES } from './wording.ts';
 
 /** From this width on, the two sides of a change stand in columns beside each other. */
 const SIDE_BY_SIDE = 110;
@@ -111,7 +112,8 @@ function* explanationLines(report: DiffReport): Generator<string> {
   );
   yield '\n';
   yield `${pad(showCount(pair.from.elements), width, 'right')}  ${RULE_NAMES[pair.from.rule]} of the first\n`;
-  for (const step of pair.steps) yield `${pad(showStep(step.elements), width, 'right')}  ${pairStepText(step)}\n`;
+  for (const step of pair.steps)
+    yield `${pad(showStep(step.elements), width, 'right')}  ${explanationText(step, report.comparison.across)}\n`;
   yield `${pad(showCount(pair.to.elements), width, 'right')}  = ${RULE_NAMES[pair.to.rule]} of the second\n`;
 }
 
@@ -125,11 +127,14 @@ function* reportLines(report: DiffReport, options: DiffViewOptions, paint: Paint
   for (const breach of report.breaches) {
     for (const line of wrap(`✗ ${breachText(breach)}`, room, 4)) yield `${paint.bad(line)}\n`;
   }
+  for (const trouble of comparison.troubles) {
+    for (const line of wrap(`! ${showName(trouble.message)}`, room, 4)) yield `${paint.bad(line)}\n`;
+  }
   if (options.quiet) return;
   yield* changeLines(report, options, paint);
   yield* totalLines(report);
   yield* explanationLines(report);
-  if (comparison.across && comparison.namesDiffer > 0) {
+  if (comparison.namesDiffer > 0) {
     yield `\n${comparison.namesDiffer} of ${comparison.paired} layers have other names; they were paired by content, kind, shape and order\n`;
   }
   if (comparison.ignored > 0) yield `\nignored: ${comparison.ignored} changes (--ignore)\n`;

@@ -1,4 +1,5 @@
 import { type Count, minus } from '../account/count.ts';
+import type { PairStep } from '../account/explain-pair.ts';
 import type { Change, NotCompared, ValueStats, Where } from '../diff/change.ts';
 import type { Comparison, RuleChange } from '../diff/compare.ts';
 import { formatFact } from '../diff/fact.ts';
@@ -9,6 +10,7 @@ import { complement } from '../layers/decimal.ts';
 import { listNames } from './diagnostics.ts';
 import { showName } from './escape.ts';
 import { showBytes, showCount, showShape } from './number.ts';
+import { pairStepText } from './wording.ts';
 
 export const RULE_WORDS: Readonly<Record<Rule, string>> = {
   'keras.total': 'Keras total',
@@ -436,11 +438,25 @@ const CODE_ORDER: readonly Change['code'][] = [
   'value',
 ];
 
+/** Values of weights first, then statistics, which drift although weights are frozen, then the others. */
+function classRank(change: Change): number {
+  if (change.code !== 'value' && change.code !== 'hash') return 0;
+  return change.class === 'weight' ? 1 : change.class === 'statistic' ? 2 : 3;
+}
+
+/** A step from one side's total to the other's; within one framework both count the statistics. */
+export function explanationText(step: PairStep, across: boolean): string {
+  if (across || (step.kind !== 'moving_statistics' && step.kind !== 'other_statistics')) return pairStepText(step);
+  return `${step.kind === 'moving_statistics' ? 'moving statistics' : 'statistics of other layers'} (${listNames(step.layers)})`;
+}
+
 /** Changes in a fixed order, those that say the same of several layers as one line. */
 export function groupChanges(changes: readonly Change[]): readonly Group[] {
   const groups = new Map<string, Change[]>();
   let apart = 0;
-  const ordered = CODE_ORDER.flatMap((code) => changes.filter((change) => change.code === code));
+  const ordered = CODE_ORDER.flatMap((code) => changes.filter((change) => change.code === code)).toSorted(
+    (one, other) => classRank(one) - classRank(other),
+  );
   for (const change of ordered) {
     const key = groupKey(change);
     const word = key === '' ? `#${apart++}` : key;
@@ -540,6 +556,7 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
           : `values differ in ${showCount(values.changedWeights)} weights, ${showCount(values.changedStatistics)} statistics and ${showCount(values.changedOthers)} others of ${showCount(values.compared)} tensors`;
   const count = groupChanges(comparison.changes).length;
   const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;
+  if (verdict === 'unknown') return `No difference as far as it could be compared; ${looked}.`;
   if (verdict === 'same') return `${across ? 'The same network' : 'No difference'}; ${looked}.`;
   if (verdict === 'differs') return `${differences}; ${looked}.`;
   const broken = breaches.length === 1 ? '1 rule is breached' : `${breaches.length} rules are breached`;
