@@ -24,6 +24,21 @@ const MODULE_ATTRIBUTES = new Set(
   ).split(' '),
 );
 
+/** Names that generated files define beside the model's own classes; codegen's library has these and no others. */
+export const LIBRARY_NAMES: ReadonlySet<string> = new Set(
+  (
+    'pad_same joint_softmax causal_mask along masked_recurrent one_direction masked_bidirectional ' +
+    'ClippedLinear JointSoftmax Exponential Squareplus SparsePlus SparseSigmoid GeneralReLU BatchNormNd ' +
+    'DropPath GaussianNoise GaussianDropout AxisLayerNorm VarianceScaling UnitNorm Normalization Rescaling ' +
+    'LayerScale ElementPReLU KerasRecurrent KerasRNN KerasLSTM KerasGRU RecurrentChain BidirectionalPair ' +
+    'ConvLSTM ConvLSTM1d ConvLSTM2d ConvLSTM3d attention_mask KerasMultiHeadAttention GroupedQueryAttention ' +
+    'attend DotAttention AdditiveAttention Discretization EinsumDense Resize LocallyConnected'
+  ).split(' '),
+);
+
+/** Local names that would hide an import, or that Python's linters take for digits. */
+export const RESERVED_LOCALS: readonly string[] = ['self', 'torch', 'nn', 'F', 'math', 'OrderedDict', 'l', 'O', 'I'];
+
 /** A Python identifier close to `name`: other characters become '_', a leading digit gets one in front. */
 export function identifierOf(name: string): string {
   let word = name
@@ -50,6 +65,7 @@ export function classNameOf(name: string): string {
     .filter((word) => word !== '');
   const joined = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
   if (joined === '') return 'Model';
+  if (PYTHON_KEYWORDS.has(joined)) return `${joined}Model`;
   return /^[0-9]/.test(joined) ? `Model${joined}` : joined;
 }
 

@@ -126,6 +126,7 @@ export function activate(emit: Emit, ref: Ref, value: NormAttrs[string] | undefi
 
 export function emitActivation(emit: Emit): Emitted {
   const ref = emit.inputs[0] as Ref;
+  if (emit.layer.kind === 'softmax' && ref.mask !== undefined) return emit.refuse('a mask reaches it');
   if (emit.norm['function'] === 'softmax' && emit.inputs.length > 1) return emit.refuse('Softmax with a mask input');
   return [activate(emit, ref, emit.norm)];
 }

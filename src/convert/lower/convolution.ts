@@ -2,7 +2,7 @@ import { normNumber, normNumbers } from '../../layers/attribute.ts';
 import { modulePadding } from '../../layers/conv.ts';
 import { channelAxis, dataFormatOf, type Pad, paddingOf, padsOf } from '../../layers/window.ts';
 import { activate } from './activation.ts';
-import { channelAxes, type Emit, type Emitted, literal } from './context.ts';
+import { channelAxes, type Emit, type Emitted, literal, plainAxes } from './context.ts';
 import type { Ref } from './lowered.ts';
 
 /** Keras axis of the channels for a value of a layer that slides over `rank` spatial axes. */
@@ -127,11 +127,12 @@ export function emitGlobalPool(emit: Emit): Emitted {
 /** GlobalAveragePooling1D with a mask divides by the number of valid steps. */
 function emitMaskedMean(emit: Emit, mask: string): Ref {
   const input = emit.keras(emit.inputs[0] as Ref);
-  if (input.axes.length !== 3 || emit.norm['keepdims'] === true) return emit.refuse('a mask reaches it');
+  if (input.axes.length !== 3 || channelOf(emit, input) !== 2) return emit.refuse('a mask reaches it');
+  const keep = emit.norm['keepdims'] === true ? ', keepdim=True' : '';
   const weights = emit.line(`${mask}[..., None].to(${input.name}.dtype)`, { ...input, shape: null });
   return emit.line(
-    `(${input.name} * ${weights.name}).sum(dim=1) / ${weights.name}.sum(dim=1)`,
-    { shape: emit.outputShapes[0] ?? null, axes: [0, 1] },
+    `(${input.name} * ${weights.name}).sum(dim=1${keep}) / ${weights.name}.sum(dim=1${keep})`,
+    { shape: emit.outputShapes[0] ?? null, axes: plainAxes(keep === '' ? 2 : 3) },
     'Only the steps that the mask leaves are averaged.',
   );
 }

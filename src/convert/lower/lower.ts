@@ -1,10 +1,11 @@
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { EMPTY_OBJECT } from '../../ir/json.ts';
+import type { Kind } from '../../ir/kind.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
 import type { BoundLayer, Twin, TwinSource } from '../../layers/family.ts';
-import { bindLayer, twinOf } from '../../layers/registry.ts';
-import { attributeOf, classNameOf, identifierOf, NameSet } from '../names.ts';
+import { bindLayer, familyOfKind, twinOf } from '../../layers/registry.ts';
+import { attributeOf, classNameOf, identifierOf, LIBRARY_NAMES, NameSet } from '../names.ts';
 import {
   channelAxes,
   type Emit,
@@ -17,6 +18,8 @@ import {
   type TargetPattern,
 } from './context.ts';
 import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
+import { givenBy, handOn, UNKNOWN_MASK, withMasks } from './mask.ts';
+import { nameValues } from './naming.ts';
 import { emitterOf, layoutWish } from './registry.ts';
 
 export interface LowerOptions {
@@ -49,6 +52,8 @@ interface Work {
   readonly classes: LoweredClass[];
   readonly classNames: NameSet;
   readonly lowered: Map<string, LoweredClass>;
+  /** Which inputs of a nested model come with a mask, and which outputs leave with one. */
+  readonly masks: Map<string, { readonly inputs: readonly boolean[]; readonly outputs: readonly (string | null)[] }>;
   readonly inputOrder: Map<string, FeatureOrder>;
   readonly outputOrder: Map<string, FeatureOrder>;
   readonly helpers: Set<string>;
@@ -80,8 +85,9 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     twins: new Map(),
     firstInputs: inputsOfFirstCalls(model),
     classes: [],
-    classNames: new NameSet(['nn', 'torch', 'F', 'OrderedDict']),
+    classNames: new NameSet(['nn', 'torch', 'F', 'OrderedDict', ...LIBRARY_NAMES]),
     lowered: new Map(),
+    masks: new Map(),
     inputOrder: new Map(),
     outputOrder: new Map(),
     helpers: new Set(),
@@ -90,7 +96,7 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
   };
   // Keras' automatic names say nothing.
   const isAutomatic = /^(?:sequential|functional|model)?(?:_\d+)?$/.test(model.name);
-  lowerGraph(work, '', root, isAutomatic ? 'Model' : classNameOf(model.name));
+  lowerGraph(work, '', root, work.classNames.take(isAutomatic ? 'Model' : classNameOf(model.name)), []);
   return {
     classes: work.classes,
     modules: modulePaths(work),
@@ -154,12 +160,11 @@ export function twinSourceOf(
   };
 }
 
-function lowerGraph(work: Work, path: string, graph: Graph, wantedName: string): LoweredClass {
-  const done = work.lowered.get(path);
-  if (done !== undefined) return done;
+/** `masked` tells which inputs come with a mask: each of them is a further argument behind the inputs. */
+function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked: readonly boolean[]): LoweredClass {
   const draft: Draft = {
     graph: path,
-    name: wantedName,
+    name,
     attributes: [],
     attributeNames: new NameSet(),
     registered: new Map(),
@@ -187,6 +192,15 @@ function lowerGraph(work: Work, path: string, graph: Graph, wantedName: string):
     inputs.push({ name: inputNameOf(graph, id), shape, axes });
     refs.set(id, { name: token, shape, axes, features: null });
   }
+  for (const [index, id] of graph.inputs.entries()) {
+    const ref = refs.get(id);
+    const port = inputs[index];
+    if (masked[index] !== true || ref === undefined || port === undefined) continue;
+    const token = newToken(work, draft, 'mask');
+    inputTokens.push(token);
+    inputs.push({ name: 'mask', shape: port.shape.slice(0, 2), axes: plainAxes(2) });
+    refs.set(id, { ...ref, mask: token });
+  }
   for (const call of graph.calls) lowerCall(work, draft, graph, call, refs);
   const returned = graph.outputs.map((id) => {
     const ref = refs.get(id);
@@ -194,15 +208,23 @@ function lowerGraph(work: Work, path: string, graph: Graph, wantedName: string):
       throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'an output of no call' });
     return plain(work, draft, ref);
   });
+  if (path !== '') {
+    const masks = returned.map((ref) => ref.mask ?? null);
+    work.masks.set(path, { inputs: masked, outputs: masks });
+    for (const ref of [...returned]) {
+      if (ref.mask === undefined || ref.mask === UNKNOWN_MASK) continue;
+      returned.push({ name: ref.mask, shape: ref.shape?.slice(0, 2) ?? null, axes: plainAxes(2), features: null });
+    }
+  }
   const outputs = returned.map((ref, index) => ({
     name: `output_${index}`,
     shape: ref.shape ?? [],
     axes: ref.axes,
   }));
-  const named = nameValues(draft, inputs, inputTokens, returned);
+  const named = nameValues(draft, work.helpers, inputs, inputTokens, returned);
   const lowered: LoweredClass = {
     graph: path,
-    name: work.classNames.take(wantedName),
+    name,
     attributes: draft.attributes,
     inputs: named.inputs,
     statements: named.statements,
@@ -274,13 +296,15 @@ function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map
   const layer = call.layer === null ? null : (work.layers.get(call.layer) ?? null);
   // An input layer's call gives the graph's input, which has its name already.
   if (layer?.kind === 'input' && call.inputs.length === 0) return;
-  const inputs = call.inputs.flatMap((input) => {
+  const given = call.inputs.flatMap((input) => {
     if (typeof input !== 'number') return [];
     const ref = refs.get(input);
     if (ref === undefined)
       throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'a call before its input' });
     return [ref];
   });
+  const keras = (ref: Ref): Ref => arrange(work, draft, plain(work, draft, ref), plainAxes(ref.axes.length));
+  const inputs = layer === null ? given : withMasks(layer, call.attrs, given, keras);
   const shapes = call.outputs.map((id) => graph.values[id]?.shape ?? null);
   let outputs: Emitted;
   if (layer !== null && work.options.skip.has(layer.path)) {
@@ -300,11 +324,40 @@ function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map
   } else {
     outputs = emitCall(work, draft, layer, call, inputs, shapes, null);
   }
+  const handed = handOn(layer, inputs, outputs);
   for (const [index, id] of call.outputs.entries()) {
-    const ref = outputs[index];
+    const ref = handed[index];
     if (ref !== undefined) refs.set(id, ref);
   }
 }
+
+const AMBIGUOUS = 'the masks of several values meet before it, and releases of Keras join them differently';
+
+/** Layers that compute something else where a mask reaches them. */
+const USES_MASK: ReadonlySet<Kind> = new Set<Kind>([
+  'additive_attention',
+  'attention',
+  'bidirectional',
+  'conv_lstm',
+  'dot_attention',
+  'global_avg_pool',
+  'grouped_attention',
+  'gru',
+  'lstm',
+  'rnn',
+  'rnn_container',
+  'softmax',
+]);
+
+/** Layers whose result does not depend on whether they are trained. */
+const SAME_IN_TRAINING: ReadonlySet<Kind> = new Set<Kind>([
+  'crop',
+  'normalization',
+  'preprocessing',
+  'random',
+  'rescaling',
+  'resize',
+]);
 
 /** A nested model: one class, one attribute, called with its inputs in the order that its class takes. */
 function callModel(
@@ -325,21 +378,53 @@ function callModel(
       next: 'convert a functional or Sequential model, or leave it out with --skip',
     });
   }
-  const inner = lowerGraph(work, layer.path, graph, classNameOf(layer.path.split('/').at(-1) ?? layer.path));
+  const masked = graph.inputs.map((_, index) => inputs[index]?.mask !== undefined);
+  const known = work.masks.get(layer.path);
+  const refused = inputs.some((ref) => ref.mask === UNKNOWN_MASK)
+    ? AMBIGUOUS
+    : known !== undefined && known.inputs.join() !== masked.join()
+      ? 'it is called both with and without a mask'
+      : null;
+  if (refused !== null) {
+    throw new BnsumError({
+      code: 'REFUSED',
+      file: work.options.file,
+      place: `model ${layer.path} (${layer.type})`,
+      reason: refused,
+    });
+  }
+  const inner =
+    work.lowered.get(layer.path) ??
+    lowerGraph(
+      work,
+      layer.path,
+      graph,
+      work.classNames.take(classNameOf(layer.path.split('/').at(-1) ?? layer.path)),
+      masked,
+    );
   let name = draft.registered.get(attributeFor.path);
   if (name === undefined) {
     name = draft.attributeNames.take(attributeOf(attributeFor.path.split('/').at(-1) ?? attributeFor.path));
     draft.registered.set(attributeFor.path, name);
     draft.attributes.push({ name, layer: attributeFor.path, build: `${inner.name}()` });
   }
-  const given = inner.inputs.map((port, index) => {
+  const given = inner.inputs.slice(0, graph.inputs.length).map((port, index) => {
     const ref = inputs[index];
     if (ref === undefined)
       throw new BnsumError({ code: 'INTERNAL', file: work.options.file, reason: 'a model called with too few inputs' });
     return arrange(work, draft, plain(work, draft, ref), port.axes).name;
   });
+  for (const [index, flag] of masked.entries()) if (flag) given.push(inputs[index]?.mask ?? '');
   const results = inner.outputs.map((port, index) => ({ shape: shapes[index] ?? port.shape, axes: port.axes }));
-  return emitLines(work, draft, `self.${name}(${given.join(', ')})`, results, name);
+  const made = emitLines(work, draft, `self.${name}(${given.join(', ')})`, results, name);
+  const values = made.slice(0, graph.outputs.length);
+  let next = values.length;
+  return values.map((ref, index) => {
+    const mask = work.masks.get(layer.path)?.outputs[index] ?? null;
+    if (mask === null || mask === UNKNOWN_MASK) return mask === null ? ref : { ...ref, mask };
+    next += 1;
+    return { ...ref, mask: made[next - 1]?.name ?? '' };
+  });
 }
 
 function emitLines(
@@ -415,6 +500,12 @@ function plain(work: Work, draft: Draft, ref: Ref): Ref {
   return made as Ref;
 }
 
+/** `keras.src.ops.numpy.NotEqual` and `math.reduce_mean` as names of values: not_equal, reduce_mean. */
+function snakeCase(op: string): string {
+  const last = op.split('.').at(-1) ?? op;
+  return last.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toLowerCase();
+}
+
 /** A layer of an operation node, so that emitters see one kind of thing. */
 function operationLayer(call: Call): Layer {
   return {
@@ -453,20 +544,26 @@ function emitCall(
       ...(given === null ? {} : { next: `leave it out with --skip ${layer.path} where that makes sense` }),
     });
   };
-  if (call.attrs.get('training') === true) return refuse('it is called with training=True');
+  if (call.attrs.get('training') === true && !SAME_IN_TRAINING.has(layer.kind)) {
+    return refuse('it is called with training=True');
+  }
   const mask = call.attrs.get('mask');
-  if (mask !== undefined && mask !== null) return refuse('it is called with a mask');
+  if (mask !== undefined && mask !== null && !givenBy(call.attrs, inputs).named.has('mask')) {
+    return refuse('it is called with a mask that is not in the file');
+  }
+  if (USES_MASK.has(layer.kind) && inputs.some((ref) => ref.mask === UNKNOWN_MASK)) return refuse(AMBIGUOUS);
   const emitter = emitterOf(layer.kind);
   if (emitter === undefined)
     return refuse(`no PyTorch counterpart is known for ${layer.type === '' ? 'it' : layer.type}`);
   const source = twinSourceOf(layer, work.children, work.firstInputs);
-  const hint = layer.path.split('/').at(-1) ?? layer.path;
+  const hint = given === null ? snakeCase(call.op) : (layer.path.split('/').at(-1) ?? layer.path);
   const twin = (): Exclude<Twin, { readonly refused: string }> | null => {
     const made = work.twins.get(layer.path) ?? twinOf(source);
     work.twins.set(layer.path, made);
-    if (made.refused !== undefined)
-      return layer.weights.length > 0 || source.children.length > 0 ? refuse(made.refused) : null;
-    return made;
+    if (made.refused === undefined) return made;
+    // A family that could speak of the layer and refused it is believed, with or without weights.
+    const spoke = familyOfKind(layer.kind)?.toTorch !== undefined;
+    return spoke || layer.weights.length > 0 || source.children.length > 0 ? refuse(made.refused) : null;
   };
   const register = (key: string, wanted: string, attribute: (name: string) => Attribute): string => {
     const had = draft.registered.get(key);
@@ -510,11 +607,16 @@ function emitCall(
       }));
     },
     attribute(suffix, build) {
-      return register(`${layer.path}\u0000${suffix}`, suffix === '' ? hint : `${hint}_${suffix}`, (name) => ({
-        name,
-        layer: null,
-        build,
-      }));
+      // A layer that is called on several sizes may need several modules.
+      return register(
+        `${layer.path}\u0000${suffix}\u0000${build}`,
+        suffix === '' ? hint : `${hint}_${suffix}`,
+        (name) => ({
+          name,
+          layer: null,
+          build,
+        }),
+      );
     },
     helper(name) {
       work.helpers.add(name);
@@ -567,74 +669,6 @@ function outputsOf(layer: Layer, inputs: readonly Shape[], work: Work): readonly
   const bind = (one: Layer): BoundLayer =>
     bindLayer({ ...one, children: (work.children.get(one.path) ?? []).map(bind) });
   return bind(layer).outputs(inputs, EMPTY_OBJECT) ?? [null];
-}
-
-const TOKEN = /\u27e6\d+\u27e7/g;
-
-/**
- * Gives every value a name: `x` where it is used once, by the very next statement; else a name from its layer.
- */
-function nameValues(
-  draft: Draft,
-  inputs: readonly Port[],
-  inputTokens: readonly string[],
-  returned: readonly Ref[],
-): { inputs: Port[]; statements: Statement[]; returns: string[] } {
-  dropUnused(draft, returned);
-  const uses = new Map<string, number[]>();
-  const use = (token: string, at: number): void => {
-    const list = uses.get(token);
-    if (list === undefined) uses.set(token, [at]);
-    else list.push(at);
-  };
-  for (const [index, statement] of draft.statements.entries()) {
-    for (const [token] of statement.expr.matchAll(TOKEN)) use(token, index);
-  }
-  const end = draft.statements.length;
-  for (const ref of returned) use(ref.name, end);
-  const names = new Map<string, string>();
-  const taken = new NameSet(['x', 'self', 'torch', 'nn', 'F', 'math', 'OrderedDict']);
-  const isNext = (token: string, at: number): boolean => (uses.get(token) ?? []).every((where) => where === at + 1);
-  for (const [index, token] of inputTokens.entries()) {
-    const chained = inputTokens.length === 1 && isNext(token, -1);
-    const hint = inputs[index]?.name ?? 'x';
-    names.set(token, chained ? 'x' : taken.take(hint === 'x' ? 'inputs' : identifierOf(hint)));
-  }
-  for (const [index, { targets }] of draft.statements.entries()) {
-    for (const token of targets) {
-      if (!uses.has(token)) {
-        names.set(token, '_');
-        continue;
-      }
-      const chained = targets.length === 1 && isNext(token, index);
-      names.set(token, chained ? 'x' : taken.take(draft.hints.get(token) ?? 'value'));
-    }
-  }
-  const rename = (text: string): string => text.replace(TOKEN, (token) => names.get(token) ?? token);
-  return {
-    inputs: inputs.map((port, index) => ({ ...port, name: names.get(inputTokens[index] ?? '') ?? port.name })),
-    statements: draft.statements.map((statement) => ({
-      ...statement,
-      targets: statement.targets.map(rename),
-      expr: rename(statement.expr),
-      ...(statement.shown === undefined ? {} : { shown: rename(statement.shown) }),
-    })),
-    returns: returned.map((ref) => rename(ref.name)),
-  };
-}
-
-/** Statements whose results nobody takes say nothing; what they took may then be unused too. */
-function dropUnused(draft: Draft, returned: readonly Ref[]): void {
-  const wanted = new Set(returned.map((ref) => ref.name));
-  for (let at = draft.statements.length - 1; at >= 0; at -= 1) {
-    const statement = draft.statements[at];
-    if (statement === undefined) continue;
-    if (!statement.targets.some((token) => wanted.has(token))) {
-      draft.statements.splice(at, 1);
-      continue;
-    }
-    for (const [token] of statement.expr.matchAll(TOKEN)) wanted.add(token);
-  }
 }
 
 /** Layer path → module path in the root, through the attributes of the classes. */

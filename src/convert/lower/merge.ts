@@ -23,7 +23,6 @@ function lifted(emit: Emit, ref: Ref, rank: number): Ref {
 }
 
 export function emitElementwise(emit: Emit): Emitted {
-  if (emit.inputs.some((ref) => ref.mask !== undefined)) return emit.refuse('a mask reaches it');
   const rank = Math.max(...emit.inputs.map((ref) => ref.axes.length));
   const refs = together(emit).map((ref) => lifted(emit, ref, rank));
   const names = refs.map((ref) => ref.name);
@@ -53,7 +52,6 @@ function orderOf(ref: Ref): FeatureOrder | null {
 }
 
 export function emitConcatenate(emit: Emit): Emitted {
-  if (emit.inputs.some((ref) => ref.mask !== undefined)) return emit.refuse('a mask reaches it');
   const first = emit.inputs[0] as Ref;
   const rank = first.axes.length;
   const told = normNumber(emit.norm, 'axis') ?? -1;

@@ -32,16 +32,41 @@ const INFIX: ReadonlyMap<string, string> = new Map([
   ['truediv', '/'],
   ['pow', '**'],
   ['power', '**'],
+  ['equal', '=='],
+  ['notequal', '!='],
+  ['greater', '>'],
+  ['greaterequal', '>='],
+  ['less', '<'],
+  ['lessequal', '<='],
+  ['mod', '%'],
+  ['floormod', '%'],
 ]);
 
 /** Two-argument functions. */
 const BINARY: ReadonlyMap<string, string> = new Map([
   ['maximum', 'torch.maximum'],
   ['minimum', 'torch.minimum'],
+  ['logicaland', 'torch.logical_and'],
+  ['logicalor', 'torch.logical_or'],
+  ['logicalxor', 'torch.logical_xor'],
+  ['arctan2', 'torch.atan2'],
+  ['floordivide', 'torch.floor_divide'],
+  ['floordiv', 'torch.floor_divide'],
 ]);
 
 /** One-argument functions of PyTorch with the same meaning, element by element. */
 const UNARY: ReadonlyMap<string, string> = new Map([
+  ['arccos', 'torch.acos'],
+  ['arccosh', 'torch.acosh'],
+  ['arcsin', 'torch.asin'],
+  ['arcsinh', 'torch.asinh'],
+  ['arctan', 'torch.atan'],
+  ['arctanh', 'torch.atanh'],
+  ['log10', 'torch.log10'],
+  ['log2', 'torch.log2'],
+  ['logicalnot', 'torch.logical_not'],
+  ['oneslike', 'torch.ones_like'],
+  ['zeroslike', 'torch.zeros_like'],
   ['abs', 'torch.abs'],
   ['absolute', 'torch.abs'],
   ['ceil', 'torch.ceil'],
@@ -84,6 +109,10 @@ const ACTIVATIONS: ReadonlyMap<string, string> = new Map([
 ]);
 
 const REDUCTIONS: ReadonlyMap<string, string> = new Map([
+  ['all', 'all'],
+  ['any', 'any'],
+  ['reduceall', 'all'],
+  ['reduceany', 'any'],
   ['amax', 'amax'],
   ['amin', 'amin'],
   ['max', 'amax'],
@@ -107,7 +136,12 @@ export function emitOperation(emit: Emit): Emitted {
   const given = all.find(isRef);
   if (given === undefined) return emit.refuse(`the operation ${word} has no tensor input`);
   const unary = UNARY.get(word);
-  if (unary !== undefined) return [emit.line(`${unary}(${given.name})`, { ...given })];
+  if (unary !== undefined) {
+    const dtype = emit.call.attrs.get('dtype');
+    if (dtype !== undefined && dtype !== null && dtype !== 'bool') return emit.refuse(`${word} with a dtype`);
+    const tail = dtype === 'bool' ? ', dtype=torch.bool' : '';
+    return [emit.line(`${unary}(${given.name}${tail})`, { ...given })];
+  }
   const activation = ACTIVATIONS.get(word);
   if (activation !== undefined) {
     refuseArguments(emit, all, ['x', 'features', 'name']);
@@ -149,6 +183,15 @@ export function emitOperation(emit: Emit): Emitted {
     case 'concatenate':
     case 'concat':
       return [emitJoin(emit, all, 'torch.cat')];
+    case 'stack':
+      return [emitStack(emit, all)];
+    case 'flip':
+      return [emitFlip(emit, given, all)];
+    case 'swapaxes':
+      return [emitSwap(emit, given, all)];
+    case 'where':
+    case 'selectv2':
+      return [emitWhere(emit, all)];
     case 'expanddims':
       return [emitExpand(emit, given, all)];
     case 'squeeze':
@@ -271,6 +314,55 @@ function emitJoin(emit: Emit, all: readonly Argument[], name: string): Ref {
   const axes: Axes = laid[0]?.axes ?? first.axes;
   const expr = `${name}([${laid.map((ref) => ref.name).join(', ')}], dim=${axes.indexOf(axis)})`;
   return emit.line(expr, { shape: emit.outputShapes[0] ?? null, axes });
+}
+
+/** Values of one shape side by side on a new axis. */
+function emitStack(emit: Emit, all: readonly Argument[]): Ref {
+  const refs = all.filter(isRef).map((ref) => emit.keras(ref));
+  const first = refs[0] as Ref;
+  const rank = first.axes.length + 1;
+  const told = numberArgument(emit, all, ['axis'], all.length - 1) ?? 0;
+  const axis = told < 0 ? told + rank : told;
+  if (axis === 0) return emit.refuse('a stack along a new batch axis');
+  const expr = `torch.stack([${refs.map((ref) => ref.name).join(', ')}], dim=${axis})`;
+  return emit.line(expr, { shape: emit.outputShapes[0] ?? null, axes: plainAxes(rank) });
+}
+
+function emitFlip(emit: Emit, given: Ref, all: readonly Argument[]): Ref {
+  const input = emit.plain(given);
+  const told = numbersOf(argument(emit, all, ['axis'], 1));
+  if (told === null) return emit.refuse('a flip of all axes, the batch included');
+  const dims = told.map((axis) => input.axes.indexOf(axis < 0 ? axis + input.axes.length : axis));
+  return emit.line(`${input.name}.flip(${dims.join(', ')})`, { ...input });
+}
+
+function emitSwap(emit: Emit, given: Ref, all: readonly Argument[]): Ref {
+  const input = emit.plain(given);
+  const rank = input.axes.length;
+  const [left, right] = [numberArgument(emit, all, ['axis1'], 1), numberArgument(emit, all, ['axis2'], 2)].map(
+    (axis) => (axis === null || axis >= 0 ? axis : axis + rank),
+  );
+  if (typeof left !== 'number' || typeof right !== 'number' || left === 0 || right === 0) {
+    return emit.refuse('swapped axes that are not in the file, or the batch axis');
+  }
+  const axes = input.axes.map((axis) => (axis === left ? right : axis === right ? left : axis));
+  return { ...input, shape: emit.outputShapes[0] ?? null, axes };
+}
+
+function emitWhere(emit: Emit, all: readonly Argument[]): Ref {
+  if (all.length !== 3) return emit.refuse('where without two values to choose from');
+  const laid = together(emit, all.filter(isRef));
+  let next = 0;
+  const names = all.map((one) => {
+    if (!isRef(one)) return typeof one.constant === 'number' ? literal(one.constant) : emit.refuse('where with a list');
+    const ref = laid[next] as Ref;
+    next += 1;
+    return ref.name;
+  });
+  const first = laid[0] as Ref;
+  const shape = emit.outputShapes[0] ?? first.shape;
+  const axes = shape !== null && shape.length !== first.axes.length ? plainAxes(shape.length) : first.axes;
+  return emit.line(`torch.where(${names.join(', ')})`, { shape, axes, features: first.features });
 }
 
 function emitExpand(emit: Emit, given: Ref, all: readonly Argument[]): Ref {

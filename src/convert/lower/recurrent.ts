@@ -64,7 +64,8 @@ export function emitRecurrent(emit: Emit): Emitted {
   const [given, ...initial] = emit.inputs;
   if (given === undefined) return emit.refuse('it has no input');
   let x = emit.keras(given);
-  let { mask } = given;
+  const handed = given.mask;
+  let mask = handed;
   const time = normFlag(norm, 'timeMajor') ? 0 : 1;
   if (mask !== undefined && time === 0) return emit.refuse('a mask on time-major data');
   if (normFlag(norm, 'goBackwards')) {
@@ -74,7 +75,8 @@ export function emitRecurrent(emit: Emit): Emitted {
   const isLstm = emit.layer.kind === 'lstm';
   const state = stateArgument(emit, initial, isLstm);
   const [output, ...states] = runRecurrent(emit, emit.module(), x, mask, state, isLstm) as [Ref, ...Ref[]];
-  return deliver(emit, norm, output, states, mask);
+  // A layer that walks backwards hands the mask on as it came.
+  return deliver(emit, norm, output, states, handed);
 }
 
 /** Bidirectional: PyTorch concatenates the halves; other modes split and combine them. */

@@ -29,9 +29,9 @@ export function emitFlatten(emit: Emit): Emitted {
   const stored = given.axes.slice(1);
   const sizes = reading.map((axis) => given.shape?.[axis]);
   const dims = sizes.map((size) => (typeof size === 'number' ? size : 1));
-  const scrambled =
-    reading.filter((_, index) => dims[index] !== 1).join() !==
-    stored.filter((axis) => dims[reading.indexOf(axis)] !== 1).join();
+  // Only an axis that is known to have one element may stand anywhere.
+  const matters = (axis: number): boolean => given.shape?.[axis] !== 1;
+  const scrambled = reading.filter(matters).join() !== stored.filter(matters).join();
   if (!scrambled) return [emit.line(`${given.name}.flatten(1)`, { shape, axes: [0, 1] })];
   if (given.features !== null || given.axes[0] !== 0 || sizes.some((size) => typeof size !== 'number')) {
     const input = emit.arrange(emit.plain(given), [0, ...reading]);
@@ -46,6 +46,9 @@ export function emitReshape(emit: Emit): Emitted {
   const given = emit.inputs[0] as Ref;
   const shape = emit.outputShapes[0] ?? null;
   if (shape === null) return emit.refuse('its output shape is not known');
+  if (emit.layer.kind === 'operation' && !keepsSamples(given.shape, shape)) {
+    return emit.refuse('it moves elements between samples, or their number is not known');
+  }
   if (shape.length === 2 && given.axes.length > 2) return emitFlatten(emit);
   if (given.shape !== null && sameShape(given.shape, shape)) return [{ ...given, shape }];
   const input = emit.keras(given);
@@ -64,6 +67,19 @@ export function emitReshape(emit: Emit): Emitted {
       ? `${input.name}.reshape(-1, ${words.join(', ')})`
       : `${input.name}.reshape(${input.name}.shape[0], ${words.join(', ')})`;
   return [emit.line(expr, { shape, axes: plainAxes(shape.length) })];
+}
+
+/** Whether both shapes are known to have equally many elements per sample, so that the batch axis stays. */
+function keepsSamples(before: Shape | null, after: Shape): boolean {
+  const count = (shape: Shape): number | null =>
+    shape
+      .slice(1)
+      .reduce<number | null>(
+        (product, size) => (product === null || typeof size !== 'number' ? null : product * size),
+        1,
+      );
+  const own = before === null ? null : count(before);
+  return own !== null && own === count(after);
 }
 
 function dimWord(size: Shape[number] | undefined): string {
