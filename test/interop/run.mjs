@@ -2,6 +2,7 @@
 //   node test/interop/run.mjs                     a fixed sample (npm run test:interop)
 //   node test/interop/run.mjs --all               everything (npm run test:interop:all)
 //   node test/interop/run.mjs --suite NAME        one suite (may be repeated); --only TEXT: cases whose name holds it
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,6 +49,15 @@ const commands = new Commands(
 const folder = await mkdtemp(join(tmpdir(), 'bnsum-interop-'));
 const modules = join(folder, 'modules');
 await mkdir(modules);
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.once(signal, () => {
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(code);
+  });
+}
 const keras = new Peer(python, 'keras_peer.py');
 const torch = new Peer(python, 'torch_peer.py');
 
@@ -62,7 +72,13 @@ const context = {
   only: values.only ?? null,
 };
 try {
-  for (const name of chosen) await SUITES[name](context);
+  for (const name of chosen) {
+    try {
+      await SUITES[name](context);
+    } catch (error) {
+      report.count(name, 'the suite', [error.stack]);
+    }
+  }
   const files = await readdir(modules);
   if (files.length > 0) {
     const complaints = await commands.lint(modules);
