@@ -81,13 +81,10 @@ async function dispatch(content: Content, bench: Bench): Promise<string> {
   const text = latin1(head);
   const isArchiveTooDeep = depth > MOST_ARCHIVES;
 
-  const archive =
-    text.startsWith('PK\x03\x04') || text.startsWith('PK\x05\x06')
-      ? judgeZip
-      : isTarHeader(head)
-        ? judgeTar
-        : undefined;
+  const isZip = text.startsWith('PK\x03\x04') || text.startsWith('PK\x05\x06');
+  const archive = isZip ? judgeZip : isTarHeader(head) ? judgeTar : undefined;
   if (archive !== undefined) {
+    if (!isZip) await alsoPickle(content, bench, 'tar');
     if (isArchiveTooDeep) {
       ledger.add({ level: 'suspicious', rule: 'NESTED_ARCHIVE', member });
       ledger.miss(source.size);
@@ -106,6 +103,12 @@ async function dispatch(content: Content, bench: Bench): Promise<string> {
   return kind;
 }
 
+/** A file of another format whose first bytes are opcodes as well: an unpickler takes it for what it wants. */
+async function alsoPickle(content: Content, bench: Bench, kind: string): Promise<void> {
+  if ((await judgePickleFile(content, bench, true)) === undefined) return;
+  bench.ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member: content.member, detail: `${kind}, pickle` });
+}
+
 async function dispatchPlain(
   content: Content,
   bench: Bench,
@@ -116,7 +119,8 @@ async function dispatchPlain(
   const { source, member, name } = content;
   const { ledger } = bench;
   const closed = CLOSED.find(([offset, bytes]) => text.startsWith(bytes, offset));
-  if (closed !== undefined && !(await isPickleAfterAll(content, bench, text))) {
+  if (closed !== undefined) {
+    await alsoPickle(content, bench, closed[2]);
     ledger.add({ level: 'suspicious', rule: 'NOT_OPENED', member, detail: closed[2] });
     ledger.miss(source.size);
     await scan(content, bench);
@@ -124,14 +128,19 @@ async function dispatchPlain(
   }
   const native = NATIVE.find(([bytes]) => text.startsWith(bytes));
   if (native !== undefined && isNative(native, text)) {
+    await alsoPickle(content, bench, native[1]);
     const level = /(?:^|\/)aotinductor\/|\.(?:so|pyd|dll|dylib)$/.test(member) ? 'dangerous' : 'suspicious';
     ledger.add({ level, rule: 'NATIVE_CODE', member, detail: native[1] });
     ledger.miss(source.size);
     return native[1];
   }
   if (isNpy(head)) return judgeNpy(content, bench);
-  if (await isHdf5(content)) return judgeHdf5(content, bench);
+  if (await isHdf5(content)) {
+    await alsoPickle(content, bench, 'HDF5');
+    return judgeHdf5(content, bench);
+  }
   if (isSafetensors(head, source.size)) {
+    await alsoPickle(content, bench, 'safetensors');
     await readHeader(source);
     return 'safetensors';
   }
@@ -139,11 +148,6 @@ async function dispatchPlain(
   if (pickle !== undefined) return pickle;
   if (await isOnnx(content)) return judgeOnnx(content, bench);
   return judgeRest(content, bench, head, tail, name);
-}
-
-async function isPickleAfterAll(content: Content, bench: Bench, text: string): Promise<boolean> {
-  // ']\0\0' is also an empty list with BINPUT-like noise; nothing else in the table can begin a pickle.
-  return text.startsWith(']') && (await judgePickleFile(content, bench)) !== undefined;
 }
 
 /** Two letters alone say little: a program has more behind them. */

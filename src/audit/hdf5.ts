@@ -27,6 +27,22 @@ export async function judgeHdf5(content: Content, bench: Bench): Promise<string>
       depth: content.depth + 1,
     });
   }
+  if (superblock?.end !== undefined && superblock.end !== null && superblock.end < source.size) {
+    const rest = source.size - superblock.end;
+    ledger.add({
+      level: 'suspicious',
+      rule: 'TRAILING_BYTES',
+      member,
+      offset: superblock.end,
+      detail: `${rest} bytes`,
+    });
+    await bench.judge({
+      source: source.slice(superblock.end, source.size, source.label),
+      member: joinMember(member, '(bytes behind the HDF5 data)'),
+      name: '',
+      depth: content.depth + 1,
+    });
+  }
   const file = await openHdf5(source, { workers: bench.workers, silentMilliseconds: SILENT_MILLISECONDS });
   try {
     if (file.groups.get('')?.attributes.has('PYTABLES_FORMAT_VERSION') === true) {

@@ -9,6 +9,10 @@ import { partsOf } from './value.ts';
 const DEPTH = 4;
 /** Candidates that one region may have before the search ends: chance alone makes a few per megabyte. */
 const CANDIDATES = 20_000;
+/** Values up to this are judged as often as they stand. */
+const SHORT_VALUE = 256;
+/** Bytes that the runs of one search may walk, all candidates together. */
+const WALKED_BYTES = 64 * 1024 * 1024;
 /** Opcodes after which a chance candidate would long have broken. */
 const SHORTEST = 8;
 
@@ -28,6 +32,11 @@ export function findNested(run: PickleRun, place: PicklePlace, unpickles: boolea
     const stack: PickleValue[] = [root];
     for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
       if (typeof value === 'string' || value instanceof Uint8Array) {
+        // A long value may be referred to a million times.
+        if (value.length > SHORT_VALUE) {
+          if (seen.has(value)) continue;
+          seen.add(value);
+        }
         const inner = innerOf(value, place.member);
         if (inner === undefined) continue;
         reportInner(inner, place, depth, unpickles);
@@ -94,7 +103,7 @@ function innerOfText(text: string, member: string): Inner | undefined {
     const run = completeRun(bytes, member);
     if (run !== undefined) return { run, how: 'hex' };
   }
-  if (/^[A-Za-z0-9+/_\-\s]+={0,2}\s*$/.test(plain)) {
+  if (!/[^A-Za-z0-9+/_\-=\s]/.test(plain)) {
     const bytes = decodeBase64(plain);
     const run = bytes && completeRun(bytes, member);
     if (bytes !== undefined && run !== undefined) return { run, how: 'base64' };
@@ -138,6 +147,7 @@ function isPlainName(module: string): boolean {
  */
 export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
   let candidates = 0;
+  let walked = 0;
   let skipTo = 0;
   for (let at = 0; at < bytes.length - SHORTEST; at += 1) {
     const byte = bytes[at];
@@ -146,7 +156,9 @@ export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
     const isOld = byte === 0x63 && isLetter(next) && hasTwoLines(bytes, at + 1);
     if ((!isProto && !isOld) || at < skipTo) continue;
     candidates += 1;
-    if (candidates > CANDIDATES) {
+    if (candidates > CANDIDATES || walked > WALKED_BYTES) {
+      const detail = 'too many places where a pickle could begin';
+      place.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: place.member, detail });
       place.ledger.miss(0);
       return;
     }
@@ -155,6 +167,7 @@ export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
       file: place.member,
       strict: false,
     });
+    walked += run.end - at;
     const found = run.events.find(
       (event) => event.kind === 'import' && isPlainName(event.module) && /^[A-Za-z_][\w.]*$/.test(event.name),
     );

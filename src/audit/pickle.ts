@@ -21,6 +21,8 @@ export interface PicklePlace {
   readonly script?: boolean;
   /** The surroundings have said that it is an array of objects. */
   readonly objects?: boolean;
+  /** The content is of another format: it is a pickle besides only when it imports something. */
+  readonly imports?: boolean;
 }
 
 const STRUCTURE: ReadonlySet<string> = new Set(['FRAME', 'PROTO', 'LEFT_ON_STACK', 'MISSING_MEMO', 'WRONG_TARGET']);
@@ -182,7 +184,7 @@ export async function judgePickles(
   let position = start;
   for (let index = 0; position < source.size || index === 0; index += 1) {
     const { run, bytes } = await runWindow(content, position, { ...place, base: 0 });
-    const isPickle = looksRun(run, bytes, 0);
+    const isPickle = index === 0 && place.imports === true ? importsByName(run) : looksRun(run, bytes, 0);
     if (!isPickle) {
       if (index === 0) return 'no';
       trailing(ledger, member, position, source.size);
@@ -228,9 +230,13 @@ export const SCAN_BYTES: number = 64 * 1024 * 1024;
 /** Whether a run is one of a pickle at all: it came to its STOP, or it did what only pickles do. */
 function looksRun(run: PickleRun, bytes: Uint8Array, start: number): boolean {
   if (bytes[start] === 0x80 && (bytes[start + 1] ?? 0) <= 5) return true;
-  const acts = run.events.some((event) => event.kind === 'import' && isName(event.module));
+  const acts = importsByName(run);
   if (run.error === undefined) return acts || !isProse(bytes, start, run);
   return acts;
+}
+
+function importsByName(run: PickleRun): boolean {
+  return run.events.some((event) => event.kind === 'import' && isName(event.module));
 }
 
 /** Text such as 'N. Smith' is a complete pickle of None, if one wants it to be. */
@@ -244,6 +250,9 @@ function isName(module: string): boolean {
   return module === '' || /^[\w.]+$/.test(module);
 }
 
+/** Bytes of a stream without a protocol marker: it may as well be anything else. */
+const UNMARKED_BYTES = 64 * 1024 * 1024;
+
 /** Runs the pickle at `position` over as many bytes as it takes. */
 async function runWindow(
   content: Content,
@@ -255,7 +264,7 @@ async function runWindow(
     const end = Math.min(source.size, position + Math.min(size, LIMITS.pickleBytes));
     const bytes = await source.read(position, end);
     const run = runAt(bytes, 0, place);
-    const isWhole = end === source.size || size >= LIMITS.pickleBytes;
+    const isWhole = end === source.size || size >= (bytes[0] === 0x80 ? LIMITS.pickleBytes : UNMARKED_BYTES);
     // A frame that is longer than the window looks like one that is longer than the file.
     const cut = run.error?.code === 'TRUNCATED' || run.findings.some((finding) => finding.code === 'FRAME');
     if (isWhole || !cut) return { run, bytes };

@@ -57,7 +57,8 @@ async function* readMembers(source: ByteSource): AsyncGenerator<TarMember, numbe
     const next = from + Math.ceil(size / BLOCK) * BLOCK;
     if (type === 'L' || type === 'x' || type === 'g') {
       const text = new TextDecoder().decode(await source.read(from, from + Math.min(size, 65_536)));
-      longName = type === 'L' ? text.replace(/\0.*$/s, '') : (/\d+ path=([^\n]*)\n/.exec(text)?.[1] ?? longName);
+      longName =
+        type === 'L' ? text.replace(/\0.*$/s, '') : (/(?:^|\n)\d{1,10} path=([^\n]*)\n/.exec(text)?.[1] ?? longName);
     } else {
       yield { name: longName ?? (prefix === '' ? short : `${prefix}/${short}`), type, from, size };
       longName = undefined;

@@ -34,9 +34,14 @@ export function makeStorageIds(label: string): {
 
 /**
  * A file that begins with a pickle: a stream of any writer, or torch.save's layout up to 1.5 (magic number, version,
- * system facts, object, storage keys, then raw storages, whose byte counts have to match). undefined: it is none.
+ * system facts, object, storage keys, then raw storages, whose byte counts have to match). undefined: it is none. `imports`: the content is of
+ * another format, so that only a stream that imports something counts.
  */
-export async function judgePickleFile(content: Content, bench: Bench): Promise<string | undefined> {
+export async function judgePickleFile(
+  content: Content,
+  bench: Bench,
+  imports: boolean = false,
+): Promise<string | undefined> {
   const { source, member } = content;
   const { ledger } = bench;
   const ids = makeStorageIds(source.label);
@@ -86,7 +91,7 @@ export async function judgePickleFile(content: Content, bench: Bench): Promise<s
     if (node === false) odd += 1;
     return node;
   };
-  const found = await judgePickles(content, 0, { ledger, member, persist }, after);
+  const found = await judgePickles(content, 0, { ledger, member, persist, imports }, after);
   if (found === 'no') return undefined;
   if (odd > 0 || (ids.known.size > 0 && !isTorch)) {
     ledger.add({

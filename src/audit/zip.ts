@@ -98,14 +98,16 @@ async function guarded(
   }
 }
 
+/** Proves, before a member is inflated, that all of them together stay within what an audit may inflate. */
+function spend({ content, bench }: Archive, member: ZipMember): void {
+  if (member.method === 0) return;
+  bench.budget.left -= member.size;
+  if (bench.budget.left >= 0) return;
+  throw new BnsumError({ code: 'LIMIT', file: content.source.label, reason: 'too many inflated bytes in all' });
+}
+
 async function openMember(archive: Archive, member: ZipMember): Promise<Content> {
-  const { content, zip, bench } = archive;
-  if (member.method !== 0) {
-    bench.budget.left -= member.size;
-    if (bench.budget.left < 0) {
-      throw new BnsumError({ code: 'LIMIT', file: content.source.label, reason: 'too many inflated bytes in all' });
-    }
-  }
+  const { content, zip } = archive;
   return {
     source: await zip.source(member),
     member: joinMember(content.member, member.name),
@@ -117,6 +119,7 @@ async function openMember(archive: Archive, member: ZipMember): Promise<Content>
 async function judgeMember(archive: Archive, member: ZipMember): Promise<void> {
   const { bench, zip } = archive;
   const place = joinMember(archive.content.member, member.name);
+  spend(archive, member);
   const crc = await zip.checkCrc(member);
   if (crc === 'wrong') bench.ledger.add({ level: 'suspicious', rule: 'BAD_CHECKSUM', member: place });
   if (crc === 'absent' && !isTorch(archive)) {
@@ -139,6 +142,7 @@ function isTorch({ zip }: Archive): boolean {
 async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<void> {
   const { zip, bench } = archive;
   const { ledger } = bench;
+  spend(archive, member);
   const crc = await zip.checkCrc(member);
   if (crc === 'wrong') {
     ledger.add({ level: 'suspicious', rule: 'BAD_CHECKSUM', member: joinMember(archive.content.member, member.name) });
@@ -311,7 +315,7 @@ async function judgeHidden(
     if (stop < end) bench.ledger.miss(end - stop);
     const bytes = await source.read(start, stop);
     for (let at = indexOfLocal(bytes, 0); at >= 0; at = indexOfLocal(bytes, at + 4)) {
-      const found = hiddenMember(bytes, at, source.label);
+      const found = hiddenMember(bytes, at, bench);
       // A header without bytes behind it belongs to a listed member, whose data begins at the range's end.
       if (found === undefined || found.bytes.length === 0) continue;
       const member = joinMember(content.member, `${found.name} (not in the directory)`);
@@ -329,7 +333,7 @@ async function judgeHidden(
 function hiddenMember(
   bytes: Uint8Array,
   at: number,
-  label: string,
+  bench: Bench,
 ): { readonly name: string; readonly bytes: Uint8Array } | undefined {
   if (at + 30 > bytes.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -345,9 +349,13 @@ function hiddenMember(
   if (method === 0) return { name, bytes: data };
   if (method !== 8) return undefined;
   try {
-    return { name, bytes: codec().inflateRaw(data, LIMITS.inflatedBytes) };
+    const inflated = codec().inflateRaw(data, Math.min(LIMITS.inflatedBytes, Math.max(0, bench.budget.left)));
+    bench.budget.left -= inflated.length;
+    return { name, bytes: inflated };
   } catch (error) {
-    if (isBnsumError(error)) return { name: `${name} of ${label}`, bytes: data };
-    throw error;
+    if (!isBnsumError(error)) throw error;
+    // What inflates to nothing useful is judged as it stands, and costs what a bomb may cost.
+    bench.budget.left -= error.code === 'LIMIT' ? LIMITS.inflatedBytes : data.length;
+    return { name, bytes: data };
   }
 }

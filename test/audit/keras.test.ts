@@ -233,7 +233,8 @@ const ROWS: readonly Row[] = [
 ];
 
 describe('hostile-inputs 2.6, Keras configs', () => {
-  test.each(ROWS)('%s', async (_id, config, verdict, rules, names = []) => {
+  const rows = ROWS.map(([id, config, verdict, rules, names = []]) => ({ id, config, verdict, rules, names }));
+  test.each(rows)('$id', async ({ config, verdict, rules, names }) => {
     const audit = await auditBytes(archive(config), 'x.keras');
     expect(audit.verdict, JSON.stringify(audit.findings)).toBe(verdict);
     for (const rule of rules) expect(rulesOf(audit)).toContain(rule);

@@ -306,7 +306,8 @@ function nest(inner: Uint8Array): Uint8Array {
 }
 
 describe('hostile-inputs 2.1, pickles', () => {
-  test.each(ROWS)('%s', async (_id, stream, verdict, rules, names = []) => {
+  const rows = ROWS.map(([id, stream, verdict, rules, names = []]) => ({ id, stream, verdict, rules, names }));
+  test.each(rows)('$id', async ({ stream, verdict, rules, names }) => {
     const audit = await auditBytes(stream);
     expect(audit.verdict, JSON.stringify(audit.findings)).toBe(verdict);
     for (const rule of rules) expect(rulesOf(audit)).toContain(rule);

@@ -1,6 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import type { AuditRule, Verdict } from '../../src/audit/finding.ts';
-import { bytes, dict, global, PROTO2, STOP, tensor, text, u32, u64 } from '../formats/torch/pickle-builder.ts';
+import {
+  bytes,
+  dict,
+  global,
+  type Part,
+  PROTO2,
+  STOP,
+  tensor,
+  text,
+  u32,
+  u64,
+} from '../formats/torch/pickle-builder.ts';
 import { fields, join, type ZipPart, type ZipShape, zipBytes } from '../helpers/zip-bytes.ts';
 import { auditBytes, namesOf, rulesOf } from './audit-bytes.ts';
 
@@ -275,7 +286,7 @@ describe('tar', () => {
     return join(...blocks, new Uint8Array(1024));
   }
   const TENSORS = bytes(PROTO2, 'K', 0, STOP);
-  const pickleOf = (...parts: Parameters<typeof bytes>): Uint8Array => bytes(PROTO2, ...parts, STOP);
+  const pickleOf = (...parts: readonly Part[]): Uint8Array => bytes(PROTO2, ...parts, STOP);
   const STORAGES = join(
     pickleOf('K', 1),
     pickleOf('(', text('0'), text('cpu'), global('torch', 'FloatStorage'), 't'),
@@ -378,5 +389,56 @@ describe('NumPy', () => {
       expect(audit.verdict, JSON.stringify(audit.findings)).toBe(verdict);
       for (const rule of rules) expect(rulesOf(audit)).toContain(rule);
     }
+  });
+});
+
+describe('files of two formats', () => {
+  test('a tar whose first name is a pickle', async () => {
+    const header = new Uint8Array(512);
+    header.set(encode("cos\nsystem\n(S'id'\ntR."), 0);
+    header.set(encode('00000000000\0'), 124);
+    header.set(encode('        0'), 148);
+    header.set(encode('ustar\0'), 257);
+    header.set(
+      encode(
+        `${header
+          .reduce((sum, byte) => sum + byte, 0)
+          .toString(8)
+          .padStart(6, '0')}\0 `,
+      ),
+      148,
+    );
+    const audit = await auditBytes(join(header, new Uint8Array(1024)), 'x.tar');
+    expect(audit.verdict).toBe('dangerous');
+    expect(rulesOf(audit)).toContain('TWO_FORMATS');
+  });
+
+  test('a bzip2 file that is a pickle', async () => {
+    // 'B' takes four bytes of length, and as many bytes of data.
+    const length = [0x5a, 0x68, 0x01, 0];
+    const audit = await auditBytes(bytes('B', length, 'x'.repeat(0x1685a), '0', global('os', 'system'), STOP), 'x.bz2');
+    expect(namesOf(audit)).toEqual(['os.system']);
+    expect(rulesOf(audit)).toEqual(['DANGEROUS_IMPORT', 'NOT_OPENED', 'EMBEDDED_PICKLE', 'TWO_FORMATS'].toSorted());
+  });
+
+  test('a safetensors file that is a pickle', async () => {
+    // Byte 0 is the low byte of the header's length and SHORT_BINSTRING; from its end on, strings of 126 bytes lead
+    // through a text in the header into the data.
+    const first = 100;
+    const headerLength = 0x55 + 256 * first;
+    const end = 8 + headerLength;
+    const start = 2 + first;
+    const over = (128 - ((end - start) % 128)) % 128;
+    const data = bytes(new Uint8Array(over), global('os', 'system'), STOP);
+    const open = '{"__metadata__":{"x":"';
+    const tail = `"},"a":{"dtype":"U8","shape":[${data.length}],"data_offsets":[0,${data.length}]}}`;
+    const filler = 'x'.repeat(start - 8 - open.length);
+    const blocks = `U~${'x'.repeat(126)}`.repeat(Math.ceil((end - start) / 128));
+    const header = (open + filler + blocks).slice(0, headerLength - tail.length) + tail;
+    const file = bytes(u64(BigInt(headerLength)), header, data);
+    const audit = await auditBytes(file, 'x.safetensors');
+    expect(audit.kind).toBe('safetensors');
+    expect(namesOf(audit)).toEqual(['os.system']);
+    expect(rulesOf(audit)).toContain('TWO_FORMATS');
   });
 });
