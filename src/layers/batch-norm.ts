@@ -242,7 +242,8 @@ function kerasTwin(layer: TwinSource, rank: number | undefined): Twin {
     num_features: channels,
     eps: epsilon ?? 1e-3,
     momentum: momentum === null ? null : complement(momentum),
-    ...(isAffine ? {} : { affine: false }),
+    affine: isAffine,
+    track_running_stats: true,
   };
   return twin([torchModule(rank ?? 4, args)], tensors, diagnostics);
 }

@@ -34,7 +34,9 @@ export async function matchKeras(probe: Probe, source: ByteSource): Promise<'no'
   }
   const text = new TextDecoder().decode(head.subarray(0, 4096)).trimStart();
   if (text.startsWith('{')) {
-    if (/"class_name"\s*:/.test(text) && /"config"\s*:/.test(text)) return 'yes';
+    // A pt-json file keeps the config of the model that it was made from.
+    if (/^\{\s*"format"\s*:\s*"pt-json"/.test(text)) return 'no';
+    if (/"class_name"\s*:/.test(text) && /"config"\s*:/.test(text)) return 'maybe';
     return /"weight_map"\s*:/.test(text) && /\.weights\.h5"/.test(text) ? 'yes' : 'no';
   }
   const bases = [0, 512, 1024, 2048];
