@@ -83,6 +83,8 @@ async function openPath(word: string, path: string, options: SideOptions): Promi
 
 /** Whole files are compared in pieces of this size. */
 const PIECE = 4 * 1024 * 1024;
+const LOOKS = 64;
+const LOOK_BYTES = 4096;
 
 /** Whether two files hold the same bytes: one file under two names, or equal from the first byte to the last. */
 export function sameFile(a: string, b: string): boolean {
@@ -95,6 +97,13 @@ export function sameFile(a: string, b: string): boolean {
   const mine = Buffer.allocUnsafe(PIECE);
   const theirs = Buffer.allocUnsafe(PIECE);
   try {
+    // Other weights differ nearly everywhere: a look at a few places spares reading both to the first difference.
+    for (let look = 0; look < LOOKS; look += 1) {
+      const at = Math.floor((Number(one.size) / LOOKS) * look);
+      const read = readSync(left, mine, 0, LOOK_BYTES, at);
+      if (read !== readSync(right, theirs, 0, LOOK_BYTES, at)) return false;
+      if (mine.compare(theirs, 0, read, 0, read) !== 0) return false;
+    }
     for (;;) {
       const read = readSync(left, mine, 0, PIECE, null);
       if (read !== readFully(right, theirs, read)) return false;

@@ -576,7 +576,8 @@ async function compareAllValues(
       const locked = one.sha256 !== null || other.sha256 !== null;
       if (options.values?.(pair.a.path) !== true && !locked) continue;
       if (one.shape.join() !== other.shape.join()) continue;
-      const result = options.identical === true ? null : await tryOne(work, pair, one, other, options, buffers);
+      const held = options.identical === true && one.tensor !== null && hasValues(one.tensor);
+      const result = held ? null : await tryOne(work, pair, one, other, options, buffers);
       if (result === 'trouble') continue;
       if (result === 'silent') {
         leaveOut(work, 'values', 'values', one.tensor === null && one.sha256 === null ? 'a' : 'b', pair.a.path);
