@@ -23,68 +23,78 @@ const NEAR_BYTES = 16 * 1024;
 /** A tensor whose bytes lie in C order, little-endian and without gaps, somewhere that `fill` can reach. */
 export function denseTensor(facts: DenseFacts): Tensor {
   const { file, name, dtype, shape } = facts;
-  const byteLength = provedByteLength(dtype, shape, file, name);
-  const bits = bitsOf(dtype);
   return {
     name,
     dtype,
     shape,
-    byteLength,
-    encoding: facts.encoding ?? { kind: 'dense' },
+    byteLength: provedByteLength(dtype, shape, file, name),
+    encoding: facts.encoding ?? DENSE,
     identity: facts.identity,
     storage: facts.storage,
-    async readInto(start, count, into, signal) {
-      checkSlab(file, name, shape, start, count);
-      if (count.includes(0)) return;
-      // The trailing axes that are taken whole, and one more, make a run of neighbouring elements.
-      let axis = shape.length - 1;
-      let inner = 1;
-      while (axis > 0 && count[axis] === shape[axis]) {
-        inner *= shape[axis] ?? 1;
-        axis -= 1;
-      }
-      const strides = stridesOf(shape);
-      const runBits = (axis < 0 ? 1 : (count[axis] ?? 1) * inner) * bits;
-      const outer = count.slice(0, Math.max(0, axis));
-      const runs = outer.reduce((product, size) => product * size, 1);
-      const origin = start.reduce((sum, at, index) => sum + at * (strides[index] ?? 0), 0);
-      if (runs > 1 && ((runBits | (origin * bits)) & 7) !== 0) throw unaligned(file, name, dtype);
-      if (((origin * bits) & 7) !== 0) throw unaligned(file, name, dtype);
-      const runBytes = Math.ceil(runBits / 8);
-      if (runs === 1) {
-        await facts.fill((origin * bits) / 8, into.subarray(0, runBytes), signal);
-        return;
-      }
-      const index = outer.map(() => 0);
-      const last = (origin + outer.reduce((sum, size, at) => sum + (size - 1) * (strides[at] ?? 0), 0)) * bits;
-      const end = last / 8 + runBytes;
-      const step = ((strides[outer.length - 1] ?? 0) * bits) / 8;
-      const gathered = runBytes < NEAR_BYTES && step < NEAR_BYTES * 4;
-      let window = new Uint8Array(0);
-      let windowStart = 0;
-      for (let run = 0; run < runs; run += 1) {
-        const element = origin + index.reduce((sum, at, which) => sum + at * (strides[which] ?? 0), 0);
-        if (((element * bits) & 7) !== 0) throw unaligned(file, name, dtype);
-        const from = (element * bits) / 8;
-        const to = into.subarray(run * runBytes, (run + 1) * runBytes);
-        if (gathered) {
-          if (from + runBytes > windowStart + window.byteLength || from < windowStart) {
-            window = new Uint8Array(Math.min(WINDOW_BYTES, end - from));
-            windowStart = from;
-            await facts.fill(from, window, signal);
-          }
-          to.set(window.subarray(from - windowStart, from - windowStart + runBytes));
-        } else {
-          await facts.fill(from, to, signal);
-        }
-        for (let which = outer.length - 1; which >= 0; which -= 1) {
-          const next = (index[which] ?? 0) + 1;
-          index[which] = next === outer[which] ? 0 : next;
-          if (next !== outer[which]) break;
-        }
-      }
-    },
+    readInto: (start, count, into, signal) => readSlab(facts, start, count, into, signal),
   };
+}
+
+const DENSE: Encoding = { kind: 'dense' };
+
+async function readSlab(
+  facts: DenseFacts,
+  start: readonly number[],
+  count: readonly number[],
+  into: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { file, name, dtype, shape } = facts;
+  const bits = bitsOf(dtype);
+  checkSlab(file, name, shape, start, count);
+  if (count.includes(0)) return;
+  // The trailing axes that are taken whole, and one more, make a run of neighbouring elements.
+  let axis = shape.length - 1;
+  let inner = 1;
+  while (axis > 0 && count[axis] === shape[axis]) {
+    inner *= shape[axis] ?? 1;
+    axis -= 1;
+  }
+  const strides = stridesOf(shape);
+  const runBits = (axis < 0 ? 1 : (count[axis] ?? 1) * inner) * bits;
+  const outer = count.slice(0, Math.max(0, axis));
+  const runs = outer.reduce((product, size) => product * size, 1);
+  const origin = start.reduce((sum, at, index) => sum + at * (strides[index] ?? 0), 0);
+  if (runs > 1 && ((runBits | (origin * bits)) & 7) !== 0) throw unaligned(file, name, dtype);
+  if (((origin * bits) & 7) !== 0) throw unaligned(file, name, dtype);
+  const runBytes = Math.ceil(runBits / 8);
+  if (runs === 1) {
+    await facts.fill((origin * bits) / 8, into.subarray(0, runBytes), signal);
+    return;
+  }
+  const index = outer.map(() => 0);
+  const last = (origin + outer.reduce((sum, size, at) => sum + (size - 1) * (strides[at] ?? 0), 0)) * bits;
+  const end = last / 8 + runBytes;
+  const step = ((strides[outer.length - 1] ?? 0) * bits) / 8;
+  const gathered = runBytes < NEAR_BYTES && step < NEAR_BYTES * 4;
+  let window = new Uint8Array(0);
+  let windowStart = 0;
+  for (let run = 0; run < runs; run += 1) {
+    const element = origin + index.reduce((sum, at, which) => sum + at * (strides[which] ?? 0), 0);
+    if (((element * bits) & 7) !== 0) throw unaligned(file, name, dtype);
+    const from = (element * bits) / 8;
+    const to = into.subarray(run * runBytes, (run + 1) * runBytes);
+    if (gathered) {
+      if (from + runBytes > windowStart + window.byteLength || from < windowStart) {
+        window = new Uint8Array(Math.min(WINDOW_BYTES, end - from));
+        windowStart = from;
+        await facts.fill(from, window, signal);
+      }
+      to.set(window.subarray(from - windowStart, from - windowStart + runBytes));
+    } else {
+      await facts.fill(from, to, signal);
+    }
+    for (let which = outer.length - 1; which >= 0; which -= 1) {
+      const next = (index[which] ?? 0) + 1;
+      index[which] = next === outer[which] ? 0 : next;
+      if (next !== outer[which]) break;
+    }
+  }
 }
 
 function stridesOf(shape: readonly number[]): readonly number[] {

@@ -40,7 +40,9 @@ export type ZipMode = 'strict' | 'lenient';
 /** Members as the directory lists them; sizes in bytes, offsets from the start of the file. */
 export interface DirectoryEntry {
   readonly name: string;
-  readonly rawName: Uint8Array;
+  /** Where the name's bytes lie in the directory's bytes: a view of its own would cost more than the name. */
+  readonly nameStart: number;
+  readonly nameLength: number;
   readonly method: number;
   readonly flags: number;
   readonly size: number;
@@ -50,12 +52,16 @@ export interface DirectoryEntry {
   readonly localOffset: number;
   /** Start of what follows: the next member or the directory. */
   limit: number;
+  /** Where the content starts; -1 until the local header was read. */
+  dataStart: number;
 }
 
 export interface Directory {
   readonly entries: readonly DirectoryEntry[];
   /** Where the directory starts, and the members end. */
   readonly start: number;
+  /** The directory itself, which `nameStart` points into. */
+  readonly bytes: Uint8Array;
 }
 
 /** Takes note of an oddity; in strict mode it throws. */
@@ -145,7 +151,7 @@ export async function readDirectory(source: ByteSource, notice: Noticing): Promi
   const entries = parseEntries(source, bytes, { start, prefix, count: end.count }, notice);
   settleRanges(source, entries, { start, prefix }, notice);
   settleNames(entries, notice);
-  return { entries, start };
+  return { entries, start, bytes };
 }
 
 async function findEnd(source: ByteSource, tail: Uint8Array, tailStart: number, notice: Noticing): Promise<End> {
@@ -286,7 +292,8 @@ function parseEntries(
     if (settled.disk !== 0) throw broken(source, place, `a member on part ${settled.disk} of a zip`, 'UNSUPPORTED');
     const entry: DirectoryEntry = {
       name,
-      rawName,
+      nameStart: at + ENTRY_BYTES,
+      nameLength,
       method: view.getUint16(at + 10, true),
       flags,
       size: settled.size,
@@ -295,6 +302,7 @@ function parseEntries(
       externalAttributes: view.getUint32(at + 38, true),
       localOffset: settled.localOffset + where.prefix,
       limit: 0,
+      dataStart: -1,
     };
     judgeEntry(entry, extra, notice);
     entries.push(entry);
@@ -402,7 +410,7 @@ function settleRanges(
 ): void {
   const sorted = entries.toSorted((a, b) => a.localOffset - b.localOffset);
   const least = (entry: DirectoryEntry): number =>
-    entry.localOffset + LOCAL_BYTES + entry.rawName.byteLength + entry.compressedSize;
+    entry.localOffset + LOCAL_BYTES + entry.nameLength + entry.compressedSize;
   for (const [index, entry] of sorted.entries()) {
     entry.limit = sorted[index + 1]?.localOffset ?? where.start;
     const needed = least(entry);

@@ -53,11 +53,6 @@ const LOCAL_SIGNATURE = 0x04034b50;
 const LOCAL_BYTES = 30;
 const DESCRIPTOR_SIGNATURE = 0x08074b50;
 
-interface OpenMember extends ZipMember {
-  dataStart: number;
-  readonly entry: DirectoryEntry;
-}
-
 /**
  * Opens a zip by its central directory alone; local headers are read as members are opened. 'strict' refuses whatever
  * readers disagree on (hidden bytes, two names, encryption flags, unsafe names); 'lenient' collects that as oddities
@@ -73,34 +68,24 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
     seen.add(key);
   };
   const directory = await readDirectory(source, notice);
-  const members: OpenMember[] = directory.entries.map((entry) => ({
-    name: entry.name,
-    method: entry.method,
-    flags: entry.flags,
-    size: entry.size,
-    compressedSize: entry.compressedSize,
-    crc32: entry.crc32,
-    dataStart: -1,
-    externalAttributes: entry.externalAttributes,
-    entry,
-  }));
+  const members: readonly DirectoryEntry[] = directory.entries;
   const byName = new Map(members.map((member) => [member.name, member]));
   const labelOf = (member: ZipMember): string => `${source.label}!${member.name}`;
 
   /** Reads and judges the local header; afterwards dataStart is known and the bytes lie in the member's own range. */
-  const locate = async (given: ZipMember): Promise<OpenMember> => {
-    const member = own(given);
-    if (member.dataStart >= 0) return member;
-    const { entry, name } = member;
+  const locate = async (given: ZipMember): Promise<DirectoryEntry> => {
+    const entry = own(given);
+    if (entry.dataStart >= 0) return entry;
+    const { name } = entry;
     const header = await source.read(
       entry.localOffset,
-      Math.min(entry.localOffset + LOCAL_BYTES + entry.rawName.byteLength, source.size),
+      Math.min(entry.localOffset + LOCAL_BYTES + entry.nameLength, source.size),
     );
     const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
     if (header.byteLength < LOCAL_BYTES || view.getUint32(0, true) !== LOCAL_SIGNATURE) {
       throw new BnsumError({
         code: 'MALFORMED',
-        file: labelOf(member),
+        file: labelOf(entry),
         place: `@${entry.localOffset}`,
         reason: 'no zip member starts where the directory says',
       });
@@ -108,7 +93,7 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
     const nameLength = view.getUint16(26, true);
     const extraLength = view.getUint16(28, true);
     const localName = header.subarray(LOCAL_BYTES, LOCAL_BYTES + nameLength);
-    if (nameLength !== entry.rawName.byteLength || !equalBytes(localName, entry.rawName)) {
+    if (nameLength !== entry.nameLength || !equalBytes(localName, rawNameOf(entry))) {
       notice('local-name', name, 'the member has another name in its own header');
     }
     const dataStart = entry.localOffset + LOCAL_BYTES + nameLength + extraLength;
@@ -116,7 +101,7 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
     if (dataEnd > directory.start) {
       throw new BnsumError({
         code: 'MALFORMED',
-        file: labelOf(member),
+        file: labelOf(entry),
         reason: 'the member runs past the data of the zip',
       });
     }
@@ -128,17 +113,21 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
       notice('flag-bits', name, 'local header and directory differ in their encryption flags');
     }
     await judgeGap(source, entry, dataEnd, flags, notice);
-    member.dataStart = dataStart;
-    return member;
+    entry.dataStart = dataStart;
+    return entry;
   };
 
-  const own = (given: ZipMember): OpenMember => {
-    const member = given as OpenMember;
-    if (member.entry === undefined) throw new BnsumError({ code: 'INTERNAL', reason: 'a member of another archive' });
-    return member;
+  const own = (given: ZipMember): DirectoryEntry => {
+    const entry = given as DirectoryEntry;
+    if (entry.localOffset === undefined)
+      throw new BnsumError({ code: 'INTERNAL', reason: 'a member of another archive' });
+    return entry;
   };
 
-  const refuseUnreadable = (member: OpenMember): void => {
+  const rawNameOf = (entry: DirectoryEntry): Uint8Array =>
+    directory.bytes.subarray(entry.nameStart, entry.nameStart + entry.nameLength);
+
+  const refuseUnreadable = (member: DirectoryEntry): void => {
     if (member.method !== 0 && member.method !== 8) {
       throw oddityError(source.label, 'method', member.name, `compression method ${member.method} is not read`);
     }
@@ -147,7 +136,7 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
     }
   };
 
-  const inflate = async (member: OpenMember, limit: number): Promise<Uint8Array> => {
+  const inflate = async (member: DirectoryEntry, limit: number): Promise<Uint8Array> => {
     const { size, compressedSize } = member;
     const refuse = (reason: string): BnsumError =>
       new BnsumError({
@@ -180,7 +169,7 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
     return content;
   };
 
-  const compareCrc = (member: OpenMember, content: Uint8Array): void => {
+  const compareCrc = (member: DirectoryEntry, content: Uint8Array): void => {
     if (codec().crc32(content) !== member.crc32 && member.crc32 !== 0) {
       notice('bad-crc', member.name, 'the bytes do not have the checksum that the zip directory states');
     }

@@ -144,15 +144,26 @@ function makeLayer(
   const type = facts?.type ?? '';
   const attrs = facts?.attrs ?? EMPTY_OBJECT;
   const dot = path.lastIndexOf('.');
-  const common = { path, parent: dot < 0 ? null : path.slice(0, dot), type, trainable: null, attrs };
+  const parent = dot < 0 ? null : path.slice(0, dot);
+  // Written out, not spread: a spread gives every object a shape of its own, which 100,000 layers pay for.
+  const layer = (container: boolean, kind: Kind, norm: NormAttrs, weights: readonly Weight[]): Layer => ({
+    path,
+    parent,
+    container,
+    kind,
+    type,
+    trainable: null,
+    attrs,
+    norm,
+    weights,
+  });
   if (group === undefined) {
     const family = familyOfType('torch', type);
     if (family !== undefined && !hasChildren) {
-      const norm = family.normalise(type, attrs, 'torch', '');
-      return { ...common, container: false, kind: family.kind, norm, weights: [] };
+      return layer(false, family.kind, family.normalise(type, attrs, 'torch', ''), NO_WEIGHTS);
     }
     const isModel = isContainerType(type) || (facts !== undefined && hasChildren);
-    return { ...common, container: hasChildren, kind: isModel ? 'model' : 'unknown', norm: NOTHING, weights: [] };
+    return layer(hasChildren, isModel ? 'model' : 'unknown', NOTHING, NO_WEIGHTS);
   }
   const shapes = new Map([...group.members].map(([role, raw]) => [role, raw.tensor.shape]));
   const family = familyOfType('torch', type);
@@ -163,16 +174,11 @@ function makeLayer(
     notes.guessed(guess.kind, guess.confidence, path);
   }
   const known = guess.kind === kind ? guess : undefined;
-  return {
-    ...common,
-    container: false,
-    kind,
-    norm: neutral(kind, type, attrs, known, shared),
-    weights: weightsOf(group, kind, type, isOwn, notes),
-  };
+  return layer(false, kind, neutral(kind, type, attrs, known, shared), weightsOf(group, kind, type, isOwn, notes));
 }
 
 const NOTHING: NormAttrs = {};
+const NO_WEIGHTS: readonly Weight[] = [];
 
 function isUnset(value: NormValue | undefined): boolean {
   return value === null || value === undefined;

@@ -138,18 +138,16 @@ function refuseForeign(shard: string, file: string): void {
 }
 
 function tensorsOf(source: ByteSource, header: Header): readonly RawTensor[] {
-  return header.entries.map(({ name, dtype, shape, begin, end }) => ({
-    name,
-    isParameter: null,
-    trainable: null,
-    tensor: denseTensor({
+  return header.entries.map(({ name, dtype, shape, begin, end }) => {
+    // Tensors never share bytes in this format. Joined: one flat text, where `+` would keep its pieces as well.
+    const identity = [source.label, '#', name].join('');
+    const tensor = denseTensor({
       file: source.label,
       name,
       dtype,
       shape,
-      // Tensors never share bytes in this format.
-      identity: `${source.label}#${name}`,
-      storage: `${source.label}#${name}`,
+      identity,
+      storage: identity,
       async fill(start, into, signal) {
         if (source.readSync !== undefined && into.byteLength <= SYNC_BYTES) {
           source.readSync(begin + start, into);
@@ -161,8 +159,9 @@ function tensorsOf(source: ByteSource, header: Header): readonly RawTensor[] {
           into.set(await source.read(from, to, signal), at);
         }
       },
-    }),
-  }));
+    });
+    return { name, isParameter: null, trainable: null, tensor };
+  });
 }
 
 const SYNC_BYTES = 1024 * 1024;
