@@ -88,22 +88,20 @@ export function byLayer(entries: readonly Entry[]): ReadonlyMap<string, Tally> {
 }
 
 function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, LayerAccount> {
-  const keras = byLayer(select(RULES['keras.total'], entries.keras) ?? []);
-  const torch = byLayer(select(RULES['torch.parameters'], entries.torch) ?? []);
-  const buffers = byLayer(select(RULES['torch.buffers'], entries.torch) ?? []);
-  const ownBytes = (path: string): Count =>
-    model.dialect === 'keras'
-      ? (keras.get(path)?.bytes ?? 0)
-      : plus(torch.get(path)?.bytes ?? 0, buffers.get(path)?.bytes ?? 0);
-  const own = new Map<string, LayerCounts>();
-  for (const layer of model.layers) {
-    own.set(layer.path, {
-      keras: keras.get(layer.path)?.elements ?? 0,
-      torch: torch.get(layer.path)?.elements ?? 0,
-      buffers: buffers.get(layer.path)?.elements ?? 0,
-      bytes: ownBytes(layer.path),
-    });
-  }
+  const own = new Map<string, { -readonly [K in keyof LayerCounts]: LayerCounts[K] }>();
+  for (const layer of model.layers) own.set(layer.path, { keras: 0, torch: 0, buffers: 0, bytes: 0 });
+  const add = (rule: Rule, all: readonly Entry[], key: 'keras' | 'torch' | 'buffers', hasBytes: boolean): void => {
+    for (const entry of select(rule, all) ?? []) {
+      const counts = own.get(entry.layer);
+      if (counts === undefined) continue;
+      counts[key] = plus(counts[key], entry.elements);
+      if (hasBytes) counts.bytes = plus(counts.bytes, entry.bytes);
+    }
+  };
+  const ofKeras = model.dialect === 'keras';
+  add(RULES['keras.total'], entries.keras, 'keras', ofKeras);
+  add(RULES['torch.parameters'], entries.torch, 'torch', !ofKeras);
+  add(RULES['torch.buffers'], entries.torch, 'buffers', !ofKeras);
   const subtrees = subtreeSums(model, own);
   return new Map(
     model.layers.map((layer) => {
@@ -124,6 +122,7 @@ function subtreeSums(model: Model, own: ReadonlyMap<string, LayerCounts>): Reado
   }
   for (const layer of queue.reverse()) {
     let sum = own.get(layer.path) ?? NO_COUNTS;
+    // A leaf's sum is its own counts, the same object.
     for (const child of children.get(layer.path) ?? []) sum = addCounts(sum, sums.get(child.path) ?? NO_COUNTS);
     sums.set(layer.path, sum);
   }

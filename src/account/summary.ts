@@ -213,32 +213,29 @@ export function summarise(
   const known = model.graphs.size > 0;
   const { bytes, totals } = accounting;
   const explanation = explain(model, accounting);
+  // A wrapper's inner layer is in no graph; its shape follows from the wrapper's call.
+  const shapeOf = (path: string): SummaryLayer['outputShape'] =>
+    outputShapeOf(connections.outputs.get(path) ?? inferredShapeOf(model, path) ?? undefined);
   const layers = model.layers.map((layer): SummaryLayer => {
     const counts = accounting.layers.get(layer.path);
     const shown = layer.container ? counts?.subtree : counts?.own;
     const own = counts?.own;
     const holdsOwn = own !== undefined && (own.keras !== 0 || own.torch !== 0 || own.buffers !== 0);
-    return {
+    const base = {
       path: layer.path,
       parent: layer.parent,
       name: nameOf(layer),
       type: layer.type,
       kind: layer.kind,
       container: layer.container,
-      // A wrapper's inner layer is in no graph; its shape follows from the wrapper's call.
-      outputShape: outputShapeOf(
-        connections.outputs.get(layer.path) ?? inferredShapeOf(model, layer.path) ?? undefined,
-      ),
+      outputShape: known ? shapeOf(layer.path) : null,
       keras: shown?.keras ?? 0,
       torch: shown?.torch ?? 0,
       buffers: shown?.buffers ?? 0,
       bytes: shown?.bytes ?? 0,
       dtype: dtypeOf(layer),
       attrs: attrsOf(layer),
-      ...(layer.container && holdsOwn ? { own: { keras: own.keras, torch: own.torch, buffers: own.buffers } } : {}),
-      ...(layer.kind === 'batch_norm' ? { bn: batchNormFacts(layer) } : {}),
       inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
-      ...(macs === null ? {} : { macs: macs.layers.get(layer.path) ?? null }),
       weights: layer.weights.map(({ role, class: weightClass, tensor }) => ({
         role,
         name: tensor.name,
@@ -248,6 +245,18 @@ export function summarise(
         elements: tensor.shape.reduce((product, axis) => product * axis, 1),
         bytes: tensor.byteLength,
       })),
+    };
+    const ownShown = layer.container && holdsOwn;
+    // Most layers are plain; objects put together by spreading each have a shape of their own, which costs memory.
+    if (!ownShown && layer.kind !== 'batch_norm' && macs === null) return base;
+    const { inputs, weights, ...first } = base;
+    return {
+      ...first,
+      ...(ownShown ? { own: { keras: own.keras, torch: own.torch, buffers: own.buffers } } : {}),
+      ...(layer.kind === 'batch_norm' ? { bn: batchNormFacts(layer) } : {}),
+      inputs,
+      ...(macs === null ? {} : { macs: macs.layers.get(layer.path) ?? null }),
+      weights,
     };
   });
   return {

@@ -15,16 +15,72 @@ function scalarText(value: unknown): string | null {
   }
 }
 
+/** Lists longer than this are written piece by piece; what is shorter becomes one text, which is much quicker. */
+const SHORT = 64;
+
+/** Whether a long list stands in the value, looking `depth` levels down. */
+function holdsLong(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (Array.isArray(value)) {
+    return value.length > SHORT || (depth > 0 && value.some((item: unknown) => holdsLong(item, depth - 1)));
+  }
+  if (depth === 0) return false;
+  const members: Iterable<unknown> = value instanceof Map ? value.values() : Object.values(value);
+  for (const member of members) if (holdsLong(member, depth - 1)) return true;
+  return false;
+}
+
+/** The words before the members of our own objects; the names are few. */
+const openings = new Map<string, string>();
+
+function openingOf(key: string): string {
+  let opening = openings.get(key);
+  if (opening === undefined) {
+    opening = `${JSON.stringify(key)}: `;
+    openings.set(key, opening);
+  }
+  return opening;
+}
+
+/** What jsonPieces writes, as one text. */
+function jsonText(value: unknown, indent: string): string {
+  const scalar = scalarText(value);
+  if (scalar !== null) return scalar;
+  const inner = `${indent}  `;
+  let text = '';
+  if (Array.isArray(value)) {
+    const items: readonly unknown[] = value;
+    if (items.every((item) => typeof item !== 'object' || item === null)) {
+      for (const item of items) text += text === '' ? scalarText(item) : `, ${scalarText(item)}`;
+      return `[${text}]`;
+    }
+    for (const item of items) text += `${text === '' ? '[' : ','}\n${inner}${jsonText(item, inner)}`;
+    return `${text}\n${indent}]`;
+  }
+  if (value instanceof Map) {
+    for (const [key, member] of value as ReadonlyMap<string, unknown>) {
+      if (member === undefined) continue;
+      text += `${text === '' ? '{' : ','}\n${inner}${JSON.stringify(key)}: ${jsonText(member, inner)}`;
+    }
+  } else {
+    for (const [key, member] of Object.entries(value as object)) {
+      if (member === undefined) continue;
+      text += `${text === '' ? '{' : ','}\n${inner}${openingOf(key)}${jsonText(member, inner)}`;
+    }
+  }
+  return text === '' ? '{}' : `${text}\n${indent}}`;
+}
+
 /**
  * Pieces of JSON text, two spaces a level, lists of plain values on one line. Maps are objects, bigints whole numbers,
  * NaN and the infinities strings; undefined members are left out. Lone surrogates are written as escapes.
  */
-export function* jsonPieces(value: unknown, indent: string): Generator<string> {
-  const scalar = scalarText(value);
-  if (scalar !== null) {
-    yield scalar;
+export function* jsonPieces(value: unknown, indent: string, depth: number = 4): Generator<string> {
+  if (!holdsLong(value, depth)) {
+    yield jsonText(value, indent);
     return;
   }
+  const below = Math.max(0, depth - 1);
   const inner = `${indent}  `;
   if (Array.isArray(value)) {
     const items: readonly unknown[] = value;
@@ -36,7 +92,7 @@ export function* jsonPieces(value: unknown, indent: string): Generator<string> {
     yield '[';
     for (const [index, item] of items.entries()) {
       yield `${index === 0 ? '' : ','}\n${inner}`;
-      yield* jsonPieces(item, inner);
+      yield* jsonPieces(item, inner, below);
     }
     yield `\n${indent}]`;
     return;
@@ -48,7 +104,7 @@ export function* jsonPieces(value: unknown, indent: string): Generator<string> {
     if (member === undefined) continue;
     yield `${first ? '{' : ','}\n${inner}${JSON.stringify(key)}: `;
     first = false;
-    yield* jsonPieces(member, inner);
+    yield* jsonPieces(member, inner, below);
   }
   yield first ? '{}' : `\n${indent}}`;
 }
