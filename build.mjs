@@ -33,6 +33,8 @@ await build({
   format: 'cjs',
   outExtension: { '.js': '.cjs' },
   banner: { js: '#!/usr/bin/env node' },
+  // The program is required, not imported: Node would scan it a second time for what it exports.
+  supported: { 'dynamic-import': false },
   plugins: [programsApart],
 });
 await build({

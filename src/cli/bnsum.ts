@@ -82,12 +82,15 @@ export async function bnsum(io: Io): Promise<ExitCode> {
 
   const reports: Report[] = [];
   const good: Read[] = [];
+  const keep = (read: Read): void => {
+    reports.push(read.report);
+    if (options.explain && options.files.length === 2) good.push(read);
+  };
   let failed = false;
   for (const file of options.files) {
     try {
-      const read = await readOne(file, options);
-      reports.push(read.report);
-      if (options.explain && options.files.length === 2) good.push(read);
+      // Handed on at once: a model kept in a variable of this function would stay in memory while the report is written.
+      await readOne(file, options).then(keep);
     } catch (error) {
       // Our own bug ends the run: numbers of other files would hide it.
       if (exitCodeOf(error) === 70) throw error;
