@@ -7,11 +7,11 @@ import { torchReader } from './formats/torch/index.ts';
 import type { Outcome } from './ir/diagnostic.ts';
 import type { Model } from './ir/model.ts';
 
-/** Every container that is read, one line each. */
+/** Every container that is read, one line each. pt-json first: its text may hold a Keras config. */
 export const READERS: readonly FormatReader<Outcome<Model>>[] = [
+  ptjsonReader,
   kerasReader,
   torchReader,
   safetensorsReader,
-  ptjsonReader,
   onnxReader,
 ];

@@ -219,6 +219,12 @@ function nearestOf(bucket: Bucket, theirs: readonly Theirs[], buckets: ReadonlyM
 
 /** Modules that names tell apart: all of a bucket, or single ones by words alone. */
 function byNames(bucket: Bucket): readonly Pair[] {
+  // The very same names on both sides, all of them: even automatic ones then count from the same start.
+  const same = bucket.ours.flatMap((ours): Pair[] => {
+    const theirs = bucket.theirs.find((other) => other.prefix === ours.prefix);
+    return theirs === undefined ? [] : [{ ours, theirs, because: 'its name' }];
+  });
+  if (same.length === bucket.ours.length) return same;
   const pairs = mutual(bucket);
   if (pairs.length === bucket.ours.length) return pairs;
   // A number alone may count from 0 on one side and from 1 on the other: it tells only when all of them fit.
