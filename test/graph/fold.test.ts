@@ -167,3 +167,11 @@ test('a model without a graph: null with a BatchNorm, nothing to fold without', 
   expect(planFolding(modelOf([conv('conv'), batchNorm('bn', 4)], {}))).toBeNull();
   expect(planFolding(modelOf([conv('conv')], {}))).toEqual([]);
 });
+
+test('a bias that two BatchNorms ask for is gained once', () => {
+  const model = chain([null, 8, 8, 3], [conv('conv', {}, false), batchNorm('one', 4), batchNorm('two', 4), relu]);
+  expect(plan(model)?.map((fold) => [fold.bn, fold.how, fold.elementsAfter])).toEqual([
+    ['one', 'backward', 4],
+    ['two', 'backward', 0],
+  ]);
+});
