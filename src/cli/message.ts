@@ -57,7 +57,8 @@ const NEXT_STEPS: ReadonlyMap<ErrorCode, string> = new Map([
 
 function withNext(error: BnsumError): string {
   const next = NEXT_STEPS.get(error.code);
-  if (error.next !== undefined || next === undefined) return error.message;
+  // What a foreign file is called says already what to do with it.
+  if (error.next !== undefined || next === undefined || error.reason.includes(';')) return error.message;
   return error.message.replace(/ \[[A-Z_]+\]$/, (code) => `; ${next}${code}`);
 }
 

@@ -48,6 +48,7 @@ export async function run(command: string, main: (io: Io) => Promise<ExitCode>):
   };
   process.on('SIGINT', () => leave(130));
   process.on('SIGTERM', () => leave(143));
+  process.on('SIGHUP', () => leave(129));
   const complain = (error: unknown): void => {
     process.stderr.write(`${errorLine(command, error)}\n`);
     if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
