@@ -109,7 +109,7 @@ function leaveOut(
     work.silent.set(key, { what, name, silent, layers: layer === '' ? [] : [layer], value });
     return;
   }
-  if (layer !== '') entry.layers.push(layer);
+  if (layer !== '' && entry.layers.at(-1) !== layer) entry.layers.push(layer);
   if (entry.value !== undefined && !sameFact(entry.value, value)) entry.value = undefined;
 }
 
@@ -580,7 +580,7 @@ async function compareAllValues(
       const result = held ? null : await tryOne(work, pair, one, other, options, buffers);
       if (result === 'trouble') continue;
       if (result === 'silent') {
-        leaveOut(work, 'values', 'values', one.tensor === null && one.sha256 === null ? 'a' : 'b', pair.a.path);
+        leaveOut(work, 'values', 'values', silentSide(one, other), pair.a.path);
         continue;
       }
       compared += 1;
@@ -605,6 +605,12 @@ async function compareAllValues(
     changedStatistics: counts.statistic,
     changedOthers: counts.other,
   };
+}
+
+function silentSide(one: SideWeight, other: SideWeight): NotCompared['silent'] {
+  const tells = ({ tensor, sha256 }: SideWeight): boolean => sha256 !== null || (tensor !== null && hasValues(tensor));
+  if (tells(one)) return tells(other) ? 'both' : 'b';
+  return tells(other) ? 'a' : 'both';
 }
 
 /** The result, or a trouble that is noted: what one tensor cannot give does not hide the others. */
