@@ -26,7 +26,15 @@ export function emitDense(emit: Emit): Emitted {
 
 /** EinsumDense by its equation: Keras' own axis order. */
 export function emitEinsumDense(emit: Emit): Emitted {
-  if (emit.twin?.modules[0]?.type === 'Linear') return emitDense(emit);
+  if (emit.twin?.modules[0]?.type === 'Linear') {
+    // Keras turns the axes of an ellipsis round when it states the shape; what comes after it would be laid out wrongly.
+    const before = emit.inputs[0]?.shape;
+    const after = emit.outputShapes[0];
+    if (before != null && after != null && before.slice(0, -1).some((size, axis) => size !== after[axis])) {
+      return emit.refuse('Keras states another shape for its output than the output has');
+    }
+    return emitDense(emit);
+  }
   const input = emit.keras(emit.inputs[0] as Ref);
   const shape = emit.outputShapes[0] ?? null;
   const output = emit.line(`${emit.module()}(${input.name})`, {

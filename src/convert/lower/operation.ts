@@ -267,6 +267,8 @@ function emitBinary(
   const refs = operands.filter(isRef);
   const lists = operands.some((one) => !isRef(one) && typeof one.constant !== 'number');
   const laid = lists ? refs.map((ref) => emit.keras(ref)) : together(emit, refs);
+  const first = laid[0];
+  if (first === undefined) return emit.refuse(`${word} of constants`);
   let next = 0;
   const names = operands.map((one) => {
     if (isRef(one)) {
@@ -276,11 +278,11 @@ function emitBinary(
     }
     if (typeof one.constant === 'number') {
       const text = literal(one.constant);
-      return binary === undefined ? (one.constant < 0 ? `(${text})` : text) : `torch.tensor(${text})`;
+      if (binary === undefined) return one.constant < 0 ? `(${text})` : text;
+      return `torch.tensor(${text}, device=${first.name}.device)`;
     }
-    return `torch.tensor(${listText(emit, one.constant)})`;
+    return `torch.tensor(${listText(emit, one.constant)}, device=${first.name}.device)`;
   });
-  const first = laid[0] as Ref;
   const shape = emit.outputShapes[0] ?? first.shape;
   const axes = shape !== null && shape.length !== first.axes.length ? plainAxes(shape.length) : first.axes;
   const expr = infix === undefined ? `${binary}(${names.join(', ')})` : names.join(` ${infix} `);

@@ -2,6 +2,7 @@ import type { NormAttrs } from '../../ir/model.ts';
 import { normNumber, normNumbers, normText } from '../../layers/attribute.ts';
 import { transposePlan } from '../../layers/conv-transpose.ts';
 import { pairsOf } from '../../layers/window.ts';
+import { sourcesOf } from '../order.ts';
 import { activate } from './activation.ts';
 import { type Emit, type Emitted, literal, plainAxes } from './context.ts';
 import { channelOf, channelsFirst } from './convolution.ts';
@@ -30,7 +31,9 @@ export function emitNormalization(emit: Emit): Emitted {
   const dims = emit.twin?.modules[0]?.args['dims'];
   const axes = Array.isArray(dims) ? (dims as readonly number[]) : [];
   const shape = emit.twin?.tensors[0]?.shape ?? [];
-  if (given.features !== null && given.axes.length === 2 && emit.calls === 1 && axes.length === 1) {
+  // Statistics that the configuration states are no weights; they stay in Keras' order.
+  const stored = emit.twin?.tensors.every((tensor) => sourcesOf(tensor.from).length > 0) === true;
+  if (given.features !== null && given.axes.length === 2 && emit.calls === 1 && axes.length === 1 && stored) {
     emit.gives(given.features);
     return [emit.line(`${emit.module(undefined, { shape })}(${given.name})`, given)];
   }

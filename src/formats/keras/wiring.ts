@@ -309,8 +309,11 @@ function modernArguments(inbound: JsonObject): { readonly arguments: readonly Ar
     const stack: Json[] = [value];
     for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
       const tensor = tensorOf(next);
+      const array = arrayOf(next);
       if (tensor !== undefined) found.push(tensor);
-      else if (isList(next)) stack.push(...[...next].reverse());
+      else if (array !== undefined) {
+        if (literals) found.push({ constant: array });
+      } else if (isList(next)) stack.push(...[...next].reverse());
       else if (isObject(next)) stack.push(...[...next.values()].reverse());
       else if (literals) found.push({ constant: next });
     }
@@ -326,6 +329,12 @@ function modernArguments(inbound: JsonObject): { readonly arguments: readonly Ar
   const attrs = objectAt(inbound, 'kwargs') ?? EMPTY_OBJECT;
   for (const value of attrs.values()) collect(value, false);
   return { arguments: found, attrs };
+}
+
+/** The values of an array that a call was given: one literal, whatever its size. */
+function arrayOf(value: Json): Json | undefined {
+  const name = stringAt(value, 'class_name');
+  return name === '__numpy__' || name === '__tensor__' ? objectAt(value, 'config')?.get('value') : undefined;
 }
 
 function tensorOf(value: Json): History | undefined {
