@@ -127,11 +127,10 @@ function reshape(inner: Compiled, shape: readonly number[]): Compiled {
     return {
       ...inner,
       shape,
-      moves: inner.moves.map((move) => ({
-        ...move,
-        start: shape.map(() => 0),
-        loops: regroup(inner.shape, move.loops, shape),
-      })),
+      moves: inner.moves.flatMap((move) => {
+        const loops = regroup(inner.shape, move.loops, shape);
+        return loops === null ? reshapeRuns(inner.shape, move, shape) : [{ ...move, start: shape.map(() => 0), loops }];
+      }),
       fills: inner.fills.map((fill) => ({ ...fill, start: shape.map(() => 0), size: shape })),
     };
   }
@@ -150,7 +149,6 @@ function reshapeParts(inner: Compiled, shape: readonly number[], sizeOf: (move: 
   ) {
     tail += 1;
   }
-  const shift = shape.length - inner.shape.length;
   const midOld = inner.shape.slice(lead, inner.shape.length - tail);
   const midNew = shape.slice(lead, shape.length - tail);
   const isWholeMiddle = (start: readonly number[], size: readonly number[]): boolean =>
@@ -184,15 +182,67 @@ function reshapeParts(inner: Compiled, shape: readonly number[], sizeOf: (move: 
     moves: inner.moves.map((move) => {
       const old = sizeOf(move);
       const box = place(move.start, old);
-      void shift;
-      return { ...move, start: box.start, loops: regroup(old, move.loops, box.size) };
+      const loops = regroup(old, move.loops, box.size);
+      if (loops === null) throw internal('a reshape of a part that does not divide');
+      return { ...move, start: box.start, loops };
     }),
     fills: inner.fills.map((fill) => ({ ...fill, ...place(fill.start, fill.size) })),
   };
 }
 
-/** Distributes loops that run over a box of shape `from` in C order onto the axes of `to`, splitting where axes split. */
-function regroup(from: readonly number[], loops: readonly Loop[], to: readonly number[]): Loop[] {
+/** Moves of one reshape that does not divide: enough for a recurrent kernel of CuDNN, a bound for anything else. */
+const MOST_RUNS = 1_000_000;
+
+/**
+ * A reshape whose axes do not divide each other ([in, u] reread as [u, in]): each run of the innermost loop is a range
+ * of the result in C order, placed box by box.
+ */
+function reshapeRuns(from: readonly number[], move: Move, to: readonly number[]): Move[] {
+  const queue = from.flatMap((_, axis) => loopsOf(move.loops, axis)).filter((loop) => loop.size !== 1);
+  const inner = queue.pop();
+  if (inner === undefined) throw internal('a reshape of no elements');
+  const places: Loop[] = [];
+  let step = 1;
+  for (let axis = to.length - 1; axis >= 0; axis -= 1) {
+    places.unshift({
+      size: to[axis] ?? 1,
+      axis,
+      step,
+      sourceAxis: inner.sourceAxis,
+      sourceStep: inner.sourceStep * step,
+    });
+    step *= to[axis] ?? 1;
+  }
+  const runs = queue.reduce((product, loop) => product * loop.size, 1);
+  if (runs > MOST_RUNS) throw internal('a reshape of too many runs');
+  const moves: Move[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const sourceStart = [...move.sourceStart];
+    let rest = run;
+    for (let at = queue.length - 1; at >= 0; at -= 1) {
+      const loop = queue[at] as Loop;
+      const index = rest % loop.size;
+      rest = Math.floor(rest / loop.size);
+      sourceStart[loop.sourceAxis] = (sourceStart[loop.sourceAxis] ?? 0) + index * loop.sourceStep;
+    }
+    const flat = run * inner.size;
+    for (const box of boxesOf(places, flat, flat + inner.size)) {
+      const start = to.map((_, axis) => box[axis]?.first ?? 0);
+      const skipped = places.reduce((sum, place, axis) => sum + (start[axis] ?? 0) * place.step, 0) - flat;
+      const begin = [...sourceStart];
+      begin[inner.sourceAxis] = (begin[inner.sourceAxis] ?? 0) + skipped * inner.sourceStep;
+      const loops = places.map((place, axis) => ({ ...place, step: 1, size: box[axis]?.size ?? 1 }));
+      moves.push({ source: move.source, loops, start, sourceStart: begin });
+    }
+  }
+  return moves;
+}
+
+/**
+ * Distributes loops that run over a box of shape `from` in C order onto the axes of `to`, splitting where axes split.
+ * null: the axes do not divide each other.
+ */
+function regroup(from: readonly number[], loops: readonly Loop[], to: readonly number[]): Loop[] | null {
   const queue = from.flatMap((_, axis) => loopsOf(loops, axis)).filter((loop) => loop.size !== 1);
   const result: Loop[] = [];
   for (let axis = to.length - 1; axis >= 0; axis -= 1) {
@@ -203,11 +253,11 @@ function regroup(from: readonly number[], loops: readonly Loop[], to: readonly n
       if (loop === undefined) throw internal('a reshape of other elements');
       const room = size / step;
       if (loop.size <= room) {
-        if (room % loop.size !== 0) throw internal('a reshape that does not divide');
+        if (room % loop.size !== 0) return null;
         result.push({ ...loop, axis, step });
         step *= loop.size;
       } else {
-        if (loop.size % room !== 0) throw internal('a reshape that does not divide');
+        if (loop.size % room !== 0) return null;
         result.push({ ...loop, size: room, axis, step });
         queue.push({ ...loop, size: loop.size / room, sourceStep: loop.sourceStep * room });
         step *= room;

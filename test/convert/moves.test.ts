@@ -234,6 +234,41 @@ test('a reshape keeps the parts of a concatenation apart', async () => {
   expect(await read(expr, [8], [0, 0], [2, 4])).toEqual([4, 5, 6, 7, 0, 1, 2, 3]);
 });
 
+test('a block is reread in another shape whose axes do not divide it, and comes back', async () => {
+  for (const [rows, columns] of [
+    [3, 4],
+    [5, 2],
+    [4, 6],
+    [7, 7],
+  ] as const) {
+    const block: Expr = {
+      op: 'slice',
+      of: { op: 'source', role: 'kernel' },
+      axis: 1,
+      start: columns,
+      stop: 2 * columns,
+    };
+    const expr: Expr = { op: 'reshape', of: block, shape: [columns, rows] };
+    const source = countingTensor('kernel', [rows, 3 * columns]);
+    const plain = evaluate(
+      expr,
+      new Map([['kernel', { shape: source.shape, values: [...Array(rows * 3 * columns).keys()] }]]),
+    );
+    expect(await read(expr, source.shape, [0, 0], [columns, rows])).toEqual(plain.values);
+    const compiled = compileExpr(expr, () => source);
+    expect(movedElements(compiled)).toBe(rows * columns);
+    const bytes = new Uint8Array(Int32Array.from(plain.values).buffer);
+    const target = memoryTensor('target', 'int32', [columns, rows], bytes);
+    const back = new Int32Array(rows * 3 * columns).fill(-1);
+    await readCompiled(invertMoves(compiled, source, target), [0, 0], source.shape, new Uint8Array(back.buffer));
+    const wanted = [...Array(back.length).keys()].map((at) => {
+      const column = at % (3 * columns);
+      return column >= columns && column < 2 * columns ? at : -1;
+    });
+    expect([...back]).toEqual(wanted);
+  }
+});
+
 test('Flatten order: rows of a Dense kernel from H·W·C to C·H·W', async () => {
   const [h, w, c, out] = [2, 3, 4, 5];
   const expr: Expr = {
