@@ -18,7 +18,7 @@ export function channelsFirst(emit: Emit, ref: Ref): Ref {
 
 /** F.pad's argument: last axis first, before and after. */
 export function padArgument(pads: readonly Pad[]): string {
-  return literal([...pads].reverse().flatMap(([before, after]) => [before, after]));
+  return literal([...pads].reverse().flat());
 }
 
 /**
