@@ -37,6 +37,29 @@ export const LIBRARY: readonly LibraryEntry[] = [
 `,
   },
   {
+    name: 'attention_bias',
+    text: `def attention_bias(query, key, masks=(), causal=False, heads=None):
+    """0 where a query may look and -1e9 where it may not, to be added to the scores.
+
+    A query that may look nowhere looks everywhere alike, as in Keras. \`masks\` are
+    boolean and broadcast to (batch, queries, keys).
+    """
+    allowed = torch.ones(
+        query.shape[0],
+        query.shape[1],
+        key.shape[1],
+        dtype=torch.bool,
+        device=query.device,
+    )
+    if causal:
+        allowed = allowed.tril()
+    for mask in masks:
+        allowed = allowed & mask
+    bias = torch.where(allowed, 0.0, -1e9).to(query.dtype)
+    return bias[:, None] if heads is None else bias.repeat_interleave(heads, dim=0)
+`,
+  },
+  {
     name: 'along',
     text: `def along(values, dim, x):
     """A vector as a tensor that broadcasts along one axis of x."""
@@ -627,7 +650,7 @@ export const LIBRARY: readonly LibraryEntry[] = [
         y = y.permute([0, *others, y.dim() - 2, *axes, y.dim() - 1])
         return y.flatten(len(others) + 2, -2), y.shape
 
-    def forward(self, query, value, key=None, causal=False):
+    def forward(self, query, value, key=None, causal=False, bias=None):
         key = value if key is None else key
         told = self.attention_axes
         told = range(1, query.dim() - 1) if told is None else told
@@ -637,6 +660,8 @@ export const LIBRARY: readonly LibraryEntry[] = [
         v, _ = self.split(self.value_proj(value), self.value_dim, axes)
         lengths = (q.shape[-2], k.shape[-2])
         mask = attention_mask(*lengths, self.sliding_window, causal, q.device)
+        if bias is not None:
+            mask = bias if mask is None else bias.masked_fill(~mask, -1e9)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         others = [d for d in range(1, query.dim() - 1) if d not in axes]
@@ -684,13 +709,15 @@ export const LIBRARY: readonly LibraryEntry[] = [
         y = y.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
         return y.repeat_interleave(self.num_query_heads // heads, dim=1)
 
-    def forward(self, query, value, key=None, causal=False):
+    def forward(self, query, value, key=None, causal=False, bias=None):
         key = value if key is None else key
         q = self.split(self.query_proj(query), self.num_query_heads)
         k = self.split(self.key_proj(key), self.num_key_value_heads)
         v = self.split(self.value_proj(value), self.num_key_value_heads)
         lengths = (q.shape[-2], k.shape[-2])
         mask = attention_mask(*lengths, self.sliding_window, causal, q.device)
+        if bias is not None:
+            mask = bias if mask is None else bias.masked_fill(~mask, -1e9)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         y = y.transpose(1, 2).flatten(-2)
@@ -701,11 +728,16 @@ export const LIBRARY: readonly LibraryEntry[] = [
   },
   {
     name: 'attend',
-    text: `def attend(scores, value, causal, dropout):
+    text: `def attend(scores, value, causal, dropout, query_mask=None, value_mask=None):
     """Softmax of the scores over the keys, applied to the values."""
+    hidden = torch.zeros_like(scores, dtype=torch.bool)
     if causal:
-        scores = scores - 1e9 * torch.ones_like(scores).triu(1)
-    return F.dropout(scores.softmax(-1), dropout, dropout > 0) @ value
+        hidden = torch.ones_like(hidden).triu(1)
+    if value_mask is not None:
+        hidden = hidden | ~value_mask[:, None]
+    scores = scores - 1e9 * hidden
+    y = F.dropout(scores.softmax(-1), dropout, dropout > 0) @ value
+    return y if query_mask is None else y * query_mask[..., None]
 `,
   },
   {
@@ -723,7 +755,7 @@ export const LIBRARY: readonly LibraryEntry[] = [
         if score_mode == "concat":
             self.concat_score_weight = nn.Parameter(torch.ones(()))
 
-    def forward(self, query, value, key=None, causal=False):
+    def forward(self, query, value, key=None, causal=False, masks=(None, None)):
         key = value if key is None else key
         scale = 1 if self.scale is None else self.scale
         if self.score_mode == "dot":
@@ -732,7 +764,7 @@ export const LIBRARY: readonly LibraryEntry[] = [
             sums = query[..., :, None, :] + key[..., None, :, :]
             scores = self.concat_score_weight * torch.tanh(scale * sums).sum(-1)
         dropout = self.dropout if self.training else 0.0
-        return attend(scores, value, causal or self.causal, dropout)
+        return attend(scores, value, causal or self.causal, dropout, *masks)
 `,
   },
   {
@@ -747,12 +779,12 @@ export const LIBRARY: readonly LibraryEntry[] = [
         self.dropout = dropout
         self.scale = nn.Parameter(torch.ones(dim)) if use_scale else None
 
-    def forward(self, query, value, key=None, causal=False):
+    def forward(self, query, value, key=None, causal=False, masks=(None, None)):
         key = value if key is None else key
         terms = torch.tanh(query[..., :, None, :] + key[..., None, :, :])
         scores = (terms if self.scale is None else self.scale * terms).sum(-1)
         dropout = self.dropout if self.training else 0.0
-        return attend(scores, value, causal or self.causal, dropout)
+        return attend(scores, value, causal or self.causal, dropout, *masks)
 `,
   },
   {

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../ir/json.ts';
-import { type Emit, type Emitted, plainAxes } from './context.ts';
+import { type Emit, type Emitted, literal, plainAxes } from './context.ts';
 import type { Ref } from './lowered.ts';
 
 /** Keyword arguments that a call may have and that change what attention computes. */
@@ -7,14 +7,16 @@ function flagOf(call: JsonObject, name: string): boolean {
   return call.get(name) === true;
 }
 
+/** Masks that the call states for attention as such, and that are not handed on with a value. */
 function refuseMasks(emit: Emit): void {
-  if (emit.inputs.some((ref) => ref.mask !== undefined)) {
-    emit.refuse('a mask of an Embedding or Masking layer reaches it');
-  }
-  for (const name of ['attention_mask', 'query_mask', 'value_mask', 'key_mask', 'mask']) {
-    const value = emit.call.attrs.get(name);
-    if (value !== undefined && value !== null) emit.refuse(`${name} is given`);
-  }
+  const value = emit.call.attrs.get('attention_mask');
+  if (value !== undefined && value !== null) emit.refuse('attention_mask is given');
+}
+
+/** The masks of query, value and key, as they broadcast to (batch, queries, keys). */
+function maskTerms(query: Ref, others: readonly (Ref | undefined)[]): readonly string[] {
+  const terms = others.flatMap((ref) => (ref?.mask === undefined ? [] : [`${ref.mask}[:, None]`]));
+  return [...(query.mask === undefined ? [] : [`${query.mask}[:, :, None]`]), ...new Set(terms)];
 }
 
 /** MultiHeadAttention and GroupedQueryAttention: inputs query, value, key. */
@@ -28,12 +30,17 @@ export function emitMultiHead(emit: Emit): Emitted {
   const scores = flagOf(emit.call.attrs, 'return_attention_scores');
   const isCausal = flagOf(emit.call.attrs, 'use_causal_mask');
   const module = emit.module();
+  const terms = maskTerms(query, emit.inputs.slice(1));
   const isBuiltIn = emit.twin?.modules[0]?.custom !== true;
   if (isBuiltIn) {
     const names = `${query.name}, ${key.name}, ${value.name}`;
-    const mask = isCausal
-      ? `, attn_mask=${emit.helper('causal_mask')}(${query.name}.shape[1], ${key.name}.shape[1], ${query.name}.device)`
-      : '';
+    const heads = emit.twin?.modules[0]?.args['num_heads'];
+    const mask =
+      terms.length > 0
+        ? `, attn_mask=${biasOf(emit, query, key, terms, isCausal, `, heads=${literal(heads)}`)}`
+        : isCausal
+          ? `, attn_mask=${emit.helper('causal_mask')}(${query.name}.shape[1], ${key.name}.shape[1], ${query.name}.device)`
+          : '';
     if (scores) {
       const own = emit.outputShapes[1] ?? null;
       return emit.lines(`${module}(${names}${mask}, average_attn_weights=False)`, [
@@ -44,8 +51,18 @@ export function emitMultiHead(emit: Emit): Emitted {
     return [emit.line(`${module}(${names}${mask}, need_weights=False)[0]`, { shape, axes })];
   }
   if (scores) return emit.refuse('return_attention_scores of an attention that nn.MultiheadAttention cannot stand for');
+  const axesTold = emit.norm['attentionAxes'];
+  if (terms.length > 0 && (query.axes.length !== 3 || (Array.isArray(axesTold) && axesTold.length !== 1))) {
+    return emit.refuse('a mask reaches attention along several axes');
+  }
   const causal = isCausal ? ', causal=True' : '';
-  return [emit.line(`${module}(${query.name}, ${value.name}, ${key.name}${causal})`, { shape, axes })];
+  const bias = terms.length > 0 ? `, bias=${biasOf(emit, query, key, terms, false, '')}` : '';
+  return [emit.line(`${module}(${query.name}, ${value.name}, ${key.name}${causal}${bias})`, { shape, axes })];
+}
+
+function biasOf(emit: Emit, query: Ref, key: Ref, terms: readonly string[], causal: boolean, heads: string): string {
+  const words = `[${terms.join(', ')}]${causal ? ', causal=True' : ''}${heads}`;
+  return `${emit.helper('attention_bias')}(${query.name}, ${key.name}, ${words})`;
 }
 
 /** Attention and AdditiveAttention: [query, value] or [query, value, key]. */
@@ -57,6 +74,8 @@ export function emitDotAttention(emit: Emit): Emitted {
     return emit.refuse('it needs a query and a value');
   const causal = flagOf(emit.call.attrs, 'use_causal_mask') ? ', causal=True' : '';
   const shape = emit.outputShapes[0] ?? null;
-  const expr = `${emit.module()}(${query.name}, ${value.name}, ${key.name}${causal})`;
+  const [asking, asked] = emit.inputs.map((ref) => ref.mask ?? 'None');
+  const masks = asking === 'None' && asked === 'None' ? '' : `, masks=(${asking}, ${asked})`;
+  const expr = `${emit.module()}(${query.name}, ${value.name}, ${key.name}${causal}${masks})`;
   return [emit.line(expr, { shape, axes: plainAxes(shape?.length ?? query.axes.length) })];
 }
