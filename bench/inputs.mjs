@@ -42,9 +42,9 @@ export async function writeTorch(folder, path, tensors) {
     // The items of a dict of one, without the opening and the SETITEMS that dict writes.
     return dict([[name, value]]).subarray(2, -1);
   });
-  const items = Buffer.concat(parts);
+  const pickle = Buffer.concat([bytes(PROTO2, '}('), ...parts, bytes('u', STOP)]);
   const { parts: written, size } = planZip([
-    { name: 'model/data.pkl', content: bytes(PROTO2, '}(', items, 'u', STOP) },
+    { name: 'model/data.pkl', content: pickle },
     { name: 'model/byteorder', content: bytes('little') },
     ...tensors.map(([, shape], key) => ({ name: `model/data/${key}`, size: product(shape) * 4 })),
     { name: 'model/version', content: bytes('3\n') },

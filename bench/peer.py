@@ -23,7 +23,11 @@ def names(path: str) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: print(name, item.shape, item.dtype) if hasattr(item, "shape") else None)
+        file.visititems(
+            lambda name, item: (
+                print(name, item.shape, item.dtype) if hasattr(item, "shape") else None
+            )
+        )
 
 
 def summary(path: str) -> None:
@@ -39,24 +43,48 @@ def make(path: str, side: int, layers: int, storage: str) -> None:
 
     words = [f"dense_{index}" if index else "dense" for index in range(layers)]
     shared = {"trainable": True, "dtype": "float32"}
-    configs = [{"class_name": "InputLayer", "config": {"batch_shape": [None, side], "dtype": "float32", "name": "input_layer"}}]
+    configs = [
+        {
+            "class_name": "InputLayer",
+            "config": {
+                "batch_shape": [None, side],
+                "dtype": "float32",
+                "name": "input_layer",
+            },
+        }
+    ]
     for word in words:
-        config = {"name": word, **shared, "units": side, "activation": "relu", "use_bias": True}
+        config = {
+            "name": word,
+            **shared,
+            "units": side,
+            "activation": "relu",
+            "use_bias": True,
+        }
         configs.append({"class_name": "Dense", "config": config})
     rows = max(1, (64 << 20) // (side * 4))
-    block = np.random.default_rng(7).standard_normal((min(rows, side), side), dtype=np.float32)
+    block = np.random.default_rng(7).standard_normal(
+        (min(rows, side), side), dtype=np.float32
+    )
     if storage == "gzip":
         # Trained weights hardly shrink; these keep half of their bits, so that there is something to inflate.
         block = (block.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"name": "sequential", "layers": configs}})
+        file.attrs["model_config"] = json.dumps(
+            {
+                "class_name": "Sequential",
+                "config": {"name": "sequential", "layers": configs},
+            }
+        )
         file.attrs["keras_version"] = "3.15.1"
         file.attrs["backend"] = "tensorflow"
         weights = file.create_group("model_weights")
         weights.attrs["layer_names"] = np.array(words, dtype="S")
         for word in words:
             group = weights.create_group(word)
-            group.attrs["weight_names"] = np.array([f"{word}/kernel", f"{word}/bias"], dtype="S")
+            group.attrs["weight_names"] = np.array(
+                [f"{word}/kernel", f"{word}/bias"], dtype="S"
+            )
             if storage == "sparse":
                 creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
                 creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -64,10 +92,23 @@ def make(path: str, side: int, layers: int, storage: str) -> None:
                 links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
                 links.set_create_intermediate_group(True)
                 space = h5py.h5s.create_simple((side, side))
-                h5py.h5d.create(group.id, f"{word}/kernel".encode(), h5py.h5t.IEEE_F32LE, space, creation, links)
+                h5py.h5d.create(
+                    group.id,
+                    f"{word}/kernel".encode(),
+                    h5py.h5t.IEEE_F32LE,
+                    space,
+                    creation,
+                    links,
+                )
             else:
-                options = {"compression": "gzip", "compression_opts": 1} if storage == "gzip" else {}
-                kernel = group.create_dataset(f"{word}/kernel", (side, side), dtype="float32", **options)
+                options = (
+                    {"compression": "gzip", "compression_opts": 1}
+                    if storage == "gzip"
+                    else {}
+                )
+                kernel = group.create_dataset(
+                    f"{word}/kernel", (side, side), dtype="float32", **options
+                )
                 for row in range(0, side, len(block)):
                     count = min(len(block), side - row)
                     kernel[row : row + count] = block[:count]
@@ -89,7 +130,9 @@ def convert(source: str, target: str) -> None:
                 name = name.decode() if isinstance(name, bytes) else name
                 array = weights[layer][name][()]
                 key = f"{layer}.weight" if name.endswith("kernel") else f"{layer}.bias"
-                state[key] = torch.from_numpy(np.ascontiguousarray(array.T) if array.ndim == 2 else array)
+                state[key] = torch.from_numpy(
+                    np.ascontiguousarray(array.T) if array.ndim == 2 else array
+                )
     torch.save(state, target)
     back = torch.load(target, weights_only=True)
     assert all(torch.equal(back[key], state[key]) for key in state)
@@ -101,7 +144,9 @@ def main() -> None:
         path, side, layers, storage = words
         make(str(Path(path)), int(side), int(layers), storage)
     else:
-        {"versions": versions, "names": names, "summary": summary, "convert": convert}[command](*words)
+        {"versions": versions, "names": names, "summary": summary, "convert": convert}[
+            command
+        ](*words)
 
 
 main()
