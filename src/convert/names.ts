@@ -52,6 +52,12 @@ export function identifierOf(name: string): string {
   return word;
 }
 
+/** `keras.src.ops.numpy.NotEqual` and `math.reduce_mean` as names of values: not_equal, reduce_mean. */
+export function snakeWord(op: string): string {
+  const last = op.split('.').at(-1) ?? op;
+  return last.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toLowerCase();
+}
+
 /** As identifierOf, for an attribute of an nn.Module. */
 export function attributeOf(name: string): string {
   const word = identifierOf(name);

@@ -50,6 +50,8 @@ export interface Result {
   readonly axes: Axes;
   readonly features?: FeatureOrder | null;
   readonly mask?: string;
+  /** A name to keep, where `x` would mislead: a mask is no value on its way through. */
+  readonly named?: string;
 }
 
 /** How several targets nest (`{0}, ({1}, {2})`) and what their names end with. */

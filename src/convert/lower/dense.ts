@@ -51,6 +51,7 @@ export function emitEmbedding(emit: Emit): Emitted {
   const rank = shape?.length ?? input.axes.length + 1;
   const output = emit.line(`${emit.module()}(${input.name}.long())`, { shape, axes: plainAxes(rank) });
   if (emit.norm['maskZero'] !== true) return [output];
-  const mask = emit.line(`${input.name} != 0`, { shape: input.shape, axes: input.axes }, 'Keras masks the index 0.');
+  const zero = { shape: input.shape, axes: input.axes, named: 'mask' };
+  const mask = emit.line(`${input.name} != 0`, zero, 'Keras masks the index 0.');
   return [{ ...output, mask: mask.name }];
 }

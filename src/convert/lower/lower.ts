@@ -5,7 +5,7 @@ import type { Kind } from '../../ir/kind.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
 import type { BoundLayer, Twin, TwinSource } from '../../layers/family.ts';
 import { bindLayer, familyOfKind, twinOf } from '../../layers/registry.ts';
-import { attributeOf, classNameOf, identifierOf, LIBRARY_NAMES, NameSet } from '../names.ts';
+import { attributeOf, classNameOf, identifierOf, LIBRARY_NAMES, NameSet, snakeWord } from '../names.ts';
 import {
   channelAxes,
   type Emit,
@@ -38,7 +38,12 @@ interface Draft {
   readonly registered: Map<string, string>;
   readonly statements: Statement[];
   readonly hints: Map<string, string>;
-  readonly arranged: Map<string, Ref>;
+  /** Tokens of values that are not called `x`. */
+  readonly kept: Set<string>;
+  /** Names of values that were brought into another order, by what they are of. */
+  readonly arranged: Map<string, string>;
+  /** Permuted values to what they were before. */
+  readonly permuted: Map<string, { readonly name: string; readonly axes: Axes; readonly to: Axes }>;
 }
 
 interface Work {
@@ -170,7 +175,9 @@ function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked
     registered: new Map(),
     statements: [],
     hints: new Map(),
+    kept: new Set(),
     arranged: new Map(),
+    permuted: new Map(),
   };
   const refs = new Map<number, Ref>();
   const inputs: Port[] = [];
@@ -244,10 +251,11 @@ function inputNameOf(graph: Graph, id: number): string {
   return identifierOf(name ?? `input_${graph.inputs.indexOf(id) + 1}`);
 }
 
-function newToken(work: Work, draft: Draft, hint: string): string {
+function newToken(work: Work, draft: Draft, hint: string, keeps = false): string {
   work.token += 1;
   const token = `\u27e6${work.token}\u27e7`;
   draft.hints.set(token, identifierOf(hint));
+  if (keeps) draft.kept.add(token);
   return token;
 }
 
@@ -437,7 +445,12 @@ function emitLines(
   pattern?: TargetPattern,
 ): readonly Ref[] {
   const refs = results.map((result, index) => ({
-    name: newToken(work, draft, results.length === 1 ? hint : `${hint}_${pattern?.hints[index] ?? index}`),
+    name: newToken(
+      work,
+      draft,
+      result.named ?? (results.length === 1 ? hint : `${hint}_${pattern?.hints[index] ?? index}`),
+      result.named !== undefined,
+    ),
     shape: result.shape,
     axes: result.axes,
     features: result.features ?? null,
@@ -455,14 +468,21 @@ function emitLines(
 
 function arrange(work: Work, draft: Draft, ref: Ref, axes: Axes): Ref {
   if (sameAxes(ref.axes, axes)) return ref;
-  const key = `${ref.name} ${axes.join(' ')}`;
+  // Permute layers give the axes of a value other names, so that one value may be asked for in several senses.
+  const key = `${ref.name} ${ref.axes.join(' ')} > ${axes.join(' ')}`;
   const had = draft.arranged.get(key);
-  if (had !== undefined) return had;
+  if (had !== undefined) return { ...ref, name: had, axes };
+  // Two permutes in a row are one, or none.
+  const from = draft.permuted.get(ref.name);
+  if (from !== undefined && sameAxes(from.to, ref.axes)) {
+    return arrange(work, draft, { ...ref, name: from.name, axes: from.axes }, axes);
+  }
   const order = axes.map((axis) => ref.axes.indexOf(axis));
   const hint = draft.hints.get(ref.name) ?? 'x';
   const [made] = emitLines(work, draft, `${ref.name}.permute(${order.join(', ')})`, [{ ...ref, axes }], hint);
   const result = made as Ref;
-  draft.arranged.set(key, result);
+  draft.arranged.set(key, result.name);
+  draft.permuted.set(result.name, { name: ref.name, axes: ref.axes, to: axes });
   return result;
 }
 
@@ -476,7 +496,7 @@ function plain(work: Work, draft: Draft, ref: Ref): Ref {
   if (features === null) return ref;
   const key = `${ref.name} plain`;
   const had = draft.arranged.get(key);
-  if (had !== undefined) return had;
+  if (had !== undefined) return { ...ref, name: had, features: null };
   let at = 0;
   const parts = features.map(({ dims, order }) => {
     const size = sizeOf(dims);
@@ -496,14 +516,9 @@ function plain(work: Work, draft: Draft, ref: Ref): Ref {
     draft.hints.get(ref.name) ?? 'x',
     'Back to the order in which Keras flattens (channels last).',
   );
-  draft.arranged.set(key, made as Ref);
-  return made as Ref;
-}
-
-/** `keras.src.ops.numpy.NotEqual` and `math.reduce_mean` as names of values: not_equal, reduce_mean. */
-function snakeCase(op: string): string {
-  const last = op.split('.').at(-1) ?? op;
-  return last.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toLowerCase();
+  const result = made as Ref;
+  draft.arranged.set(key, result.name);
+  return result;
 }
 
 /** A layer of an operation node, so that emitters see one kind of thing. */
@@ -556,7 +571,7 @@ function emitCall(
   if (emitter === undefined)
     return refuse(`no PyTorch counterpart is known for ${layer.type === '' ? 'it' : layer.type}`);
   const source = twinSourceOf(layer, work.children, work.firstInputs);
-  const hint = given === null ? snakeCase(call.op) : (layer.path.split('/').at(-1) ?? layer.path);
+  const hint = given === null ? snakeWord(call.op) : (layer.path.split('/').at(-1) ?? layer.path);
   const twin = (): Exclude<Twin, { readonly refused: string }> | null => {
     const made = work.twins.get(layer.path) ?? twinOf(source);
     work.twins.set(layer.path, made);

@@ -6,6 +6,8 @@ export interface Unnamed {
   readonly statements: Statement[];
   /** Token to the name that its value would like. */
   readonly hints: ReadonlyMap<string, string>;
+  /** Tokens of values that are not called `x`. */
+  readonly kept: ReadonlySet<string>;
 }
 
 const TOKEN = /\u27e6\d+\u27e7/g;
@@ -46,7 +48,7 @@ export function nameValues(
         names.set(token, '_');
         continue;
       }
-      const chained = targets.length === 1 && isNext(token, index);
+      const chained = targets.length === 1 && isNext(token, index) && !draft.kept.has(token);
       names.set(token, chained ? 'x' : taken.take(draft.hints.get(token) ?? 'value'));
     }
   }

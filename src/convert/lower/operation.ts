@@ -4,6 +4,7 @@ import type { NormAttrs } from '../../ir/model.ts';
 import { activationOfName } from '../../layers/activation-function.ts';
 import { numbersOf } from '../../layers/attribute.ts';
 import { operationWord } from '../../layers/operation.ts';
+import { snakeWord } from '../names.ts';
 import { activate } from './activation.ts';
 import { type Emit, type Emitted, literal, plainAxes } from './context.ts';
 import type { Axes, Ref } from './lowered.ts';
@@ -40,6 +41,19 @@ const INFIX: ReadonlyMap<string, string> = new Map([
   ['lessequal', '<='],
   ['mod', '%'],
   ['floormod', '%'],
+]);
+
+/** Operations that give truth values, which keep their name. */
+const COMPARISONS: ReadonlySet<string> = new Set([
+  'equal',
+  'greater',
+  'greaterequal',
+  'less',
+  'lessequal',
+  'logicaland',
+  'logicalor',
+  'logicalxor',
+  'notequal',
 ]);
 
 /** Two-argument functions. */
@@ -286,7 +300,8 @@ function emitBinary(
   const shape = emit.outputShapes[0] ?? first.shape;
   const axes = shape !== null && shape.length !== first.axes.length ? plainAxes(shape.length) : first.axes;
   const expr = infix === undefined ? `${binary}(${names.join(', ')})` : names.join(` ${infix} `);
-  return emit.line(expr, { shape, axes, features: first.features });
+  const named = COMPARISONS.has(word) ? { named: snakeWord(emit.call.op) } : {};
+  return emit.line(expr, { shape, axes, features: first.features, ...named });
 }
 
 function listText(emit: Emit, value: Json): string {

@@ -70,7 +70,7 @@ export function emitRecurrent(emit: Emit): Emitted {
   if (mask !== undefined && time === 0) return emit.refuse('a mask on time-major data');
   if (normFlag(norm, 'goBackwards')) {
     x = emit.line(`${x.name}.flip(${time})`, ordered(x.shape, 3));
-    if (mask !== undefined) mask = emit.line(`${mask}.flip(1)`, ordered(null, 2)).name;
+    if (mask !== undefined) mask = emit.line(`${mask}.flip(1)`, { ...ordered(null, 2), named: 'mask' }).name;
   }
   const isLstm = emit.layer.kind === 'lstm';
   const state = stateArgument(emit, initial, isLstm);

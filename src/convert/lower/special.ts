@@ -180,6 +180,7 @@ export function emitMasking(emit: Emit): Emitted {
   const mask = emit.line(`(${input.name} != ${literal(value)}).any(dim=-1)`, {
     shape: input.shape?.slice(0, -1) ?? null,
     axes: plainAxes(input.axes.length - 1),
+    named: 'mask',
   });
   const output = emit.line(`${input.name} * ${mask.name}[..., None]`, { shape: input.shape, axes: input.axes });
   return [{ ...output, mask: mask.name }];
