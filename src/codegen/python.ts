@@ -40,38 +40,108 @@ function splitTop(text: string, separator: string): string[] {
   return parts;
 }
 
-/** The last bracket pair at the end of an expression: `head(body)tail` with an empty tail. */
-function lastBracket(text: string): { head: string; body: string; close: string } | undefined {
+/** Bracket pairs outside brackets and strings, by their first and last character. */
+function bracketsOf(text: string): [number, number][] {
+  const found: [number, number][] = [];
   let at = 0;
-  let last: [number, number] | undefined;
   while (at < text.length) {
     const end = skip(text, at);
-    if (end > at + 1 && text[at] !== '"') last = [at, end];
+    if (end > at + 1 && text[at] !== '"') found.push([at, end - 1]);
     at = end;
   }
-  if (last === undefined || last[1] !== text.length) return undefined;
-  return {
-    head: text.slice(0, last[0] + 1),
-    body: text.slice(last[0] + 1, last[1] - 1),
-    close: text.slice(last[1] - 1),
-  };
+  return found;
 }
 
 const pad = (indent: number): string => ' '.repeat(indent);
 
-/** Breaks `text` (what follows `prefix` on its first line); `suffix` follows its last line. */
+/** Breaks `text` (what follows `prefix` on its first line); `suffix` follows its last line. Without a prefix it stands in brackets. */
 function layOut(prefix: string, text: string, suffix: string, indent: number): string[] {
   const flat = `${prefix}${text}${suffix}`;
   if (indent + flat.length <= WIDTH) return [pad(indent) + flat];
   const operands = operandsOf(text);
-  if (operands.length > 1) return brokenOperators(prefix, operands, suffix, indent);
-  const bracket = lastBracket(text);
-  if (bracket === undefined || bracket.body.trim() === '') return [pad(indent) + flat];
-  return [
-    pad(indent) + prefix + bracket.head,
-    ...inBrackets(bracket.body, indent + 4),
-    pad(indent) + bracket.close + suffix,
-  ];
+  const links = operands.length === 1 ? linksOf(text) : [text];
+  if (operands.length > 1 && !breaksInside(prefix, operands, indent)) {
+    return inParentheses(prefix, suffix, indent, (inner) =>
+      operands.flatMap(({ operator, text: operand }) => layOut(operator, operand, '', inner)),
+    );
+  }
+  if (links.length > 2) {
+    return inParentheses(prefix, suffix, indent, (inner) => links.map((link) => pad(inner) + link), text);
+  }
+  const brackets = bracketsOf(text).filter(([open, close]) => close > open + 1);
+  if (brackets.length === 0) return [pad(indent) + flat];
+  return brokenBrackets(prefix, text, suffix, indent, brackets);
+}
+
+/** Parentheses around what has no brackets of its own to break; inside brackets there are some already. */
+function inParentheses(
+  prefix: string,
+  suffix: string,
+  indent: number,
+  lines: (indent: number) => readonly string[],
+  flat?: string,
+): string[] {
+  if (prefix === '') {
+    const made = [...lines(indent)];
+    return [...made.slice(0, -1), `${made.at(-1) ?? ''}${suffix}`];
+  }
+  const whole = flat !== undefined && indent + 4 + flat.length <= WIDTH ? [pad(indent + 4) + flat] : lines(indent + 4);
+  return [`${pad(indent)}${prefix}(`, ...whole, `${pad(indent)})${suffix}`];
+}
+
+/** `a.b(…)`, `.c(…)`, `.d(…)`: a chain of calls, split before each dot that follows a bracket. */
+function linksOf(text: string): string[] {
+  const links: string[] = [];
+  let start = 0;
+  for (const [, close] of bracketsOf(text)) {
+    if (text[close + 1] !== '.') continue;
+    links.push(text.slice(start, close + 1));
+    start = close + 1;
+  }
+  links.push(text.slice(start));
+  return links;
+}
+
+/** Whether one operator's brackets are broken instead of setting the whole in parentheses. */
+function breaksInside(
+  prefix: string,
+  operands: readonly { operator: string; text: string }[],
+  indent: number,
+): boolean {
+  const [first, last] = operands;
+  if (operands.length !== 2 || first === undefined || last === undefined) return false;
+  if (first.text.startsWith('(')) return true;
+  const brackets = bracketsOf(last.text);
+  const end = brackets.at(-1);
+  if (end === undefined || end[1] !== last.text.length - 1 || end[1] === end[0] + 1) return false;
+  const head = `${prefix}${first.text} ${last.operator}${last.text.slice(0, end[0] + 1)}`;
+  return bracketsOf(first.text).length + brackets.length > 1 || indent + head.length <= WIDTH;
+}
+
+/** Breaks those brackets that must be: what lies up to the next bracket is kept on one line where it fits. */
+function brokenBrackets(
+  prefix: string,
+  text: string,
+  suffix: string,
+  indent: number,
+  brackets: readonly (readonly [number, number])[],
+): string[] {
+  const lines: string[] = [];
+  let line = prefix;
+  let at = 0;
+  for (const [index, [open, close]] of brackets.entries()) {
+    const next = brackets[index + 1]?.[0];
+    const ahead = next === undefined ? `${text.slice(at)}${suffix}` : text.slice(at, next + 1);
+    if (indent + line.length + ahead.length <= WIDTH) {
+      line += text.slice(at, close);
+      at = close;
+      continue;
+    }
+    lines.push(pad(indent) + line + text.slice(at, open + 1), ...inBrackets(text.slice(open + 1, close), indent + 4));
+    line = '';
+    at = close;
+  }
+  return [...lines, pad(indent) + line + text.slice(at) + suffix];
 }
 
 /** What stands between brackets: on one line when it fits, else one element a line with a trailing comma. */
@@ -87,8 +157,9 @@ function inBrackets(body: string, indent: number): string[] {
 /** `a + b - c` split before its operators of lowest rank. */
 function operandsOf(text: string): { operator: string; text: string }[] {
   for (const group of [
+    [' == ', ' != ', ' >= ', ' > ', ' <= ', ' < '],
     [' + ', ' - '],
-    [' * ', ' / '],
+    [' * ', ' / ', ' % '],
   ]) {
     const found: { operator: string; text: string }[] = [];
     let operator = '';
@@ -109,22 +180,6 @@ function operandsOf(text: string): { operator: string; text: string }[] {
     if (found.length > 1) return found;
   }
   return [{ operator: '', text }];
-}
-
-function brokenOperators(
-  prefix: string,
-  operands: readonly { operator: string; text: string }[],
-  suffix: string,
-  indent: number,
-): string[] {
-  const flat = operands.map(({ operator, text }) => `${operator}${text}`).join(' ');
-  if (indent + 4 + flat.length <= WIDTH)
-    return [`${pad(indent)}${prefix}(`, pad(indent + 4) + flat, `${pad(indent)})${suffix}`];
-  return [
-    `${pad(indent)}${prefix}(`,
-    ...operands.flatMap(({ operator, text }) => layOut(operator, text, '', indent + 4)),
-    `${pad(indent)})${suffix}`,
-  ];
 }
 
 /** `target = expr`, broken where it is too long. */

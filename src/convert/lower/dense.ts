@@ -1,3 +1,4 @@
+import type { Kind } from '../../ir/kind.ts';
 import { activate } from './activation.ts';
 import { type Emit, type Emitted, plainAxes } from './context.ts';
 import type { Ref } from './lowered.ts';
@@ -24,15 +25,44 @@ export function emitDense(emit: Emit): Emitted {
   return [activate(emit, output, emit.norm['activation'])];
 }
 
+/** Kinds that are written without asking for the size of any axis. */
+const BY_AXES: ReadonlySet<Kind> = new Set<Kind>([
+  'activation',
+  'add',
+  'average',
+  'batch_norm',
+  'concatenate',
+  'dense',
+  'dropout',
+  'einsum_dense',
+  'global_avg_pool',
+  'global_max_pool',
+  'identity',
+  'input',
+  'maximum',
+  'minimum',
+  'multiply',
+  'noise',
+  'softmax',
+  'subtract',
+]);
+
+/** Whether nothing in the graph of this call asks for sizes. */
+function goesByAxes(emit: Emit): boolean {
+  const graph = [...emit.model.graphs.entries()].find(([, { calls }]) => calls.includes(emit.call));
+  if (graph === undefined || graph[0] !== '') return false;
+  const kinds = new Map(emit.model.layers.map((layer) => [layer.path, layer.kind]));
+  return graph[1].calls.every(({ layer }) => layer !== null && BY_AXES.has(kinds.get(layer) ?? 'unknown'));
+}
+
 /** EinsumDense by its equation: Keras' own axis order. */
 export function emitEinsumDense(emit: Emit): Emitted {
   if (emit.twin?.modules[0]?.type === 'Linear') {
-    // Keras turns the axes of an ellipsis round when it states the shape; what comes after it would be laid out wrongly.
+    // Keras turns the axes of an ellipsis round when it states the shape: whatever goes by sizes would go wrong.
     const before = emit.inputs[0]?.shape;
     const after = emit.outputShapes[0];
-    if (before != null && after != null && before.slice(0, -1).some((size, axis) => size !== after[axis])) {
-      return emit.refuse('Keras states another shape for its output than the output has');
-    }
+    const differs = before != null && after != null && before.slice(0, -1).some((size, axis) => size !== after[axis]);
+    if (differs && !goesByAxes(emit)) return emit.refuse('Keras states another shape for its output than it has');
     return emitDense(emit);
   }
   const input = emit.keras(emit.inputs[0] as Ref);
