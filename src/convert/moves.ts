@@ -524,6 +524,11 @@ async function readBox(
   const slab = low.map((value, axis) => (high[axis] ?? 0) - value + 1);
   const sourceStrides = strides(slab);
   const bytes = elementCount(slab) * size;
+  const halves = bytes > SCRATCH_BYTES ? halve(box, sourceStrides) : undefined;
+  if (halves !== undefined) {
+    for (const half of halves) await readBox(move, half, start, outStrides, size, into, signal);
+    return;
+  }
   const memory = borrowScratch(bytes);
   const own = memory.buffer === scratch.buffer;
   try {
@@ -552,6 +557,29 @@ async function readBox(
   } finally {
     if (own) busy = false;
   }
+}
+
+/** A box that touches more of its source is read in parts. */
+const SCRATCH_BYTES = 8 * 1024 * 1024;
+
+/** The box cut in two across the source's slowest axis, so that each half is a slab of long runs; undefined: one element. */
+function halve(box: Box, sourceStrides: readonly number[]): readonly [Box, Box] | undefined {
+  let widest = -1;
+  let most = 0;
+  for (const [index, { loop, range }] of box.entries()) {
+    const step = Math.abs(loop.sourceStep) * (sourceStrides[loop.sourceAxis] ?? 1);
+    if (range.size < 2 || step <= most) continue;
+    widest = index;
+    most = step;
+  }
+  if (widest < 0) return undefined;
+  const part = (pick: (range: Range) => Range): Box =>
+    box.map((one, index) => (index === widest ? { loop: one.loop, range: pick(one.range) } : one));
+  const half = (range: Range): number => range.size >> 1;
+  return [
+    part((range) => ({ first: range.first, size: half(range) })),
+    part((range) => ({ first: range.first + half(range), size: range.size - half(range) })),
+  ];
 }
 
 const TILE = 32;

@@ -302,3 +302,28 @@ test('fills write their number in every dtype', async () => {
     expect([...into]).toEqual([...wanted, ...wanted]);
   }
 });
+
+test('a block larger than the scratch memory is read in parts: transposed, and turned round on one axis', async () => {
+  const [rows, columns] = [1_501, 1_999];
+  const source = countingTensor('kernel', [rows, columns]);
+  const reads: number[] = [];
+  const watched = {
+    ...source,
+    readInto: (...words: Parameters<typeof source.readInto>) => {
+      reads.push(words[2].byteLength);
+      return source.readInto(...words);
+    },
+  };
+  const flipped: Expr = { op: 'flip', of: { op: 'source', role: 'kernel' }, axes: [0] };
+  const compiled = compileExpr({ op: 'permute', of: flipped, axes: [1, 0] }, () => watched);
+  const into = new Int32Array(rows * columns);
+  await readCompiled(compiled, [0, 0], [columns, rows], new Uint8Array(into.buffer));
+  expect(reads.length).toBeGreaterThan(1);
+  let wrong = 0;
+  for (let column = 0; column < columns; column += 1) {
+    for (let row = 0; row < rows; row += 1) {
+      if (into[column * rows + row] !== (rows - 1 - row) * columns + column) wrong += 1;
+    }
+  }
+  expect(wrong).toBe(0);
+});

@@ -24,8 +24,8 @@ export interface Hdf5Tree {
 export interface EngineFile {
   /** Everything but the data, in one pass. `alive` is called before every call into the library. */
   collect(alive: () => void): Hdf5Tree;
-  /** One hyperslab of a dataset, C order, little-endian, of `byteLength` bytes. */
-  read(path: string, start: readonly number[], count: readonly number[], byteLength: number): Uint8Array<ArrayBuffer>;
+  /** One hyperslab of a dataset, C order, little-endian; `into` has exactly its size. */
+  read(path: string, start: readonly number[], count: readonly number[], into: Uint8Array): void;
   bytesRead(): number;
   close(): void;
 }
@@ -169,7 +169,8 @@ export function openEngineFile(loaded: LoadedLibrary, source: EngineSource, supe
       library.FS.unlink(`/${name}`);
     },
     collect: (alive) => collectTree({ library, complaints, file, source, superblock, readAt, refuse, alive }),
-    read(path, start, count, byteLength) {
+    read(path, start, count, into) {
+      const byteLength = into.byteLength;
       const pointer = library._malloc(Math.max(byteLength, 1));
       if (pointer === 0) {
         throw new BnsumError({
@@ -184,7 +185,7 @@ export function openEngineFile(loaded: LoadedLibrary, source: EngineSource, supe
         const strides = count.map(() => 1n);
         const status = library.get_dataset_data(file, `/${path}`, big(count), big(start), strides, BigInt(pointer));
         if (status < 0) throw refuse('the data cannot be read (damaged, or a filter that is not supported)', path);
-        return library.HEAPU8.slice(pointer, pointer + byteLength);
+        into.set(library.HEAPU8.subarray(pointer, pointer + byteLength));
       } finally {
         library._free(pointer);
       }

@@ -3,6 +3,7 @@ import type { WorkerChannel, WorkerHost } from '../../bytes/worker.ts';
 import { bytesPerElement } from '../../ir/dtype.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
+import { slabsOf } from '../../ir/slabs.ts';
 import type { Hdf5Dataset, Hdf5File } from './hdf5.ts';
 import { type EngineFile, type Hdf5Tree, openEngineFile } from './hdf5-engine.ts';
 import { readHeaderTree } from './hdf5-header.ts';
@@ -24,6 +25,8 @@ const LAST_BASE = 1 << 26;
 const SUPERBLOCK_BYTES = 96;
 /** A source without synchronous reads is read whole when it is not larger than this. */
 const WHOLE_BYTES = 512 * 1024 * 1024;
+/** Bytes of chunked data that are asked for at once; large against a chunk, since each piece inflates the chunks it cuts. */
+const PIECE_BYTES = 8 * 1024 * 1024;
 /** Filters that the library was built with: deflate, shuffle, fletcher32, szip, n-bit, scale-offset. */
 const KNOWN_FILTERS: ReadonlySet<number> = new Set([1, 2, 3, 4, 5, 6]);
 const FILTER_NAMES: ReadonlyMap<number, string> = new Map([
@@ -109,8 +112,14 @@ export async function openHdf5(source: ByteSource, options: OpenHdf5Options = {}
         return;
       }
       refuseUnreadable(source.label, dataset);
-      const data = await engine.read(path, start, count, elements * itemBytes, signal);
-      into.set(data);
+      // In pieces: the library, its thread and this one each hold one, whatever the size of the slab.
+      let at = 0;
+      for (const piece of slabsOf(count, Math.floor(PIECE_BYTES / itemBytes))) {
+        const from = start.map((first, axis) => first + (piece.start[axis] ?? 0));
+        const bytes = piece.elements * itemBytes;
+        await engine.read(path, from, piece.count, into.subarray(at, at + bytes), signal);
+        at += bytes;
+      }
     },
   };
 }
@@ -183,13 +192,14 @@ async function readRuns(
 
 interface Engine {
   tree(): Promise<Hdf5Tree>;
+  /** Fills `into`, which has exactly the size of the slab. */
   read(
     path: string,
     start: readonly number[],
     count: readonly number[],
-    byteLength: number,
+    into: Uint8Array,
     signal?: AbortSignal,
-  ): Promise<Uint8Array>;
+  ): Promise<void>;
   bytesRead(): number;
   close(): Promise<void>;
 }
@@ -234,9 +244,9 @@ async function openHere(source: ByteSource, superblock: Superblock): Promise<Eng
       const opened = await open();
       return guard(() => opened.collect(() => undefined));
     },
-    async read(path, start, count, byteLength) {
+    async read(path, start, count, into) {
       const opened = await open();
-      return guard(() => opened.read(path, start, count, byteLength));
+      guard(() => opened.read(path, start, count, into));
     },
     bytesRead: () => 0,
     async close() {
@@ -264,11 +274,13 @@ function openThread(source: ByteSource, superblock: Superblock, workers: WorkerH
   let spent = 0;
   let current = 0;
   let last: Promise<unknown> = Promise.resolve();
+  // Both threads see it: a buffer handed over with each answer would be one more to be collected.
+  let shared = new SharedArrayBuffer(0);
   // The thread answers one request at a time, so the next one waits for the one before, whatever became of it.
-  const ask = (request: Hdf5Request, signal?: AbortSignal): Promise<Hdf5Answer> => {
-    const answer = last.then(() => askNow(request, signal));
-    last = answer.catch(() => undefined);
-    return answer;
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
   };
   const askNow = async (request: Hdf5Request, signal?: AbortSignal): Promise<Hdf5Answer> => {
     if (channel === undefined) {
@@ -291,16 +303,21 @@ function openThread(source: ByteSource, superblock: Superblock, workers: WorkerH
   };
   return {
     async tree() {
-      const answer = await ask({ ask: 'tree', superblock });
+      const answer = await inTurn(() => askNow({ ask: 'tree', superblock }));
       void end();
       if (!('tree' in answer)) throw new BnsumError({ code: 'INTERNAL', reason: 'the HDF5 reader gave no tree' });
       return answer.tree;
     },
-    async read(path, start, count, byteLength, signal) {
-      const answer = await ask({ ask: 'data', superblock, path, start, count, byteLength }, signal);
-      if (!('data' in answer)) throw new BnsumError({ code: 'INTERNAL', reason: 'the HDF5 reader gave no data' });
-      return answer.data;
-    },
+    read: (path, start, count, into, signal) =>
+      // The copy belongs to the turn: the next request writes into the same memory.
+      inTurn(async () => {
+        const { byteLength } = into;
+        if (shared.byteLength < byteLength) shared = new SharedArrayBuffer(byteLength);
+        const common = new Uint8Array(shared, 0, byteLength);
+        const answer = await askNow({ ask: 'data', superblock, path, start, count, into: common }, signal);
+        if (!('filled' in answer)) throw new BnsumError({ code: 'INTERNAL', reason: 'the HDF5 reader gave no data' });
+        into.set(common);
+      }),
     bytesRead: () => (source.origin === undefined ? 0 : spent + current),
     close: end,
   };

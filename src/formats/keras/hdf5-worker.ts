@@ -12,12 +12,13 @@ export type Hdf5Request =
       readonly path: string;
       readonly start: readonly number[];
       readonly count: readonly number[];
-      readonly byteLength: number;
+      /** Shared memory, filled with the data. */
+      readonly into: Uint8Array;
     };
 
 export type Hdf5Answer =
   | { readonly tree: Hdf5Tree; readonly bytesRead: number }
-  | { readonly data: Uint8Array<ArrayBuffer>; readonly bytesRead: number };
+  | { readonly filled: true; readonly bytesRead: number };
 
 serveWorker((input, alive) => {
   let file: EngineFile | undefined;
@@ -33,8 +34,8 @@ serveWorker((input, alive) => {
       const answer: Hdf5Answer = { tree: file.collect(alive), bytesRead: file.bytesRead() };
       return { value: answer };
     }
-    const data = file.read(request.path, request.start, request.count, request.byteLength);
-    const answer: Hdf5Answer = { data, bytesRead: file.bytesRead() };
-    return { value: answer, transfer: [data.buffer] };
+    file.read(request.path, request.start, request.count, request.into);
+    const answer: Hdf5Answer = { filled: true, bytesRead: file.bytesRead() };
+    return { value: answer };
   };
 });
