@@ -59,6 +59,13 @@ test.each([
     // All at once: whoever reads first must not disturb the others.
     const found = await Promise.all(corners.map(([start, count]) => block(kernel, start, count)));
     expect(found).toEqual(corners.map(([start, count]) => tableBlock(start, count)));
+    // More than is asked of the library at once, cut out of the middle.
+    const [row, column, rows, columns] = [5, 1, 60_000, 95];
+    const large = new Float32Array(rows * columns);
+    await kernel.readInto([row, column], [rows, columns], new Uint8Array(large.buffer));
+    const isRight = (value: number, index: number): boolean =>
+      value === TABLE[((row + Math.floor(index / columns)) * COLUMNS + column + (index % columns)) % TABLE.length];
+    expect(large.every(isRight)).toBe(true);
   } finally {
     await model.close();
   }
