@@ -60,6 +60,35 @@ export const LIBRARY: readonly LibraryEntry[] = [
 `,
   },
   {
+    name: 'masked_product',
+    text: `def masked_product(values, masks):
+    """Keras' Multiply under masks: 1 for masked steps, 0 where every value is masked."""
+    masks = [None if mask is None else mask[..., None] for mask in masks]
+    pairs = list(zip(values, masks))
+    factors = [x if m is None else torch.where(m, x, 1.0) for x, m in pairs]
+    output = math.prod(factors[1:], start=factors[0])
+    if any(m is None for m in masks):
+        return output
+    return torch.where(torch.stack(masks).any(dim=0), output, 0.0)
+`,
+  },
+  {
+    name: 'masked_extreme',
+    text: `def masked_extreme(function, values, masks):
+    """Keras' Maximum and Minimum under masks: a masked step does not take part."""
+    masks = [None if mask is None else mask[..., None] for mask in masks]
+    output, known = values[0], masks[0]
+    for x, mask in zip(values[1:], masks[1:]):
+        if mask is not None:
+            x = torch.where(mask, x, output)
+        if known is not None:
+            output = torch.where(known, output, x)
+        known = None if mask is None or known is None else known | mask
+        output = function(output, x)
+    return output
+`,
+  },
+  {
     name: 'along',
     text: `def along(values, dim, x):
     """A vector as a tensor that broadcasts along one axis of x."""

@@ -27,7 +27,7 @@ const MODULE_ATTRIBUTES = new Set(
 /** Names that generated files define beside the model's own classes; codegen's library has these and no others. */
 export const LIBRARY_NAMES: ReadonlySet<string> = new Set(
   (
-    'pad_same joint_softmax causal_mask attention_bias along masked_recurrent one_direction masked_bidirectional ' +
+    'pad_same joint_softmax causal_mask attention_bias masked_product masked_extreme along masked_recurrent one_direction masked_bidirectional ' +
     'ClippedLinear JointSoftmax Exponential Squareplus SparsePlus SparseSigmoid GeneralReLU BatchNormNd ' +
     'DropPath GaussianNoise GaussianDropout AxisLayerNorm VarianceScaling UnitNorm Normalization Rescaling ' +
     'LayerScale ElementPReLU KerasRecurrent KerasRNN KerasLSTM KerasGRU RecurrentChain BidirectionalPair ' +

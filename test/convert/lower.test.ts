@@ -183,6 +183,25 @@ describe('masks', () => {
     expect(root?.statements.map(({ targets }) => targets.length)).toEqual([1, 1, 2, 2, 1]);
   });
 
+  test('masked steps take no part in products', () => {
+    const model = modelOf([masking, kerasLayer('multiply', 'Multiply')], {
+      '': graphOf(
+        [
+          [null, 4, 3],
+          [null, 4, 3],
+        ],
+        [
+          ['masking', [0], 2],
+          ['multiply', [2, 1], 3],
+        ],
+        [3],
+      ),
+    });
+    expect(written(model).at(-1)).toMatch(/= masked_product\(\[\w+, \w+\], \[mask, None\]\)$/);
+    const older = { ...model, producer: { ...model.producer, version: '2.15.0' } };
+    expect(written(older).at(-1)).toMatch(/ \* /);
+  });
+
   test('masks that releases of Keras join differently are refused', () => {
     const model = modelOf([masking, kerasLayer('add', 'Add'), gru('gru', 3, 2)], {
       '': graphOf(

@@ -18,7 +18,7 @@ import {
   type TargetPattern,
 } from './context.ts';
 import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
-import { givenBy, handOn, UNKNOWN_MASK, withMasks } from './mask.ts';
+import { AMBIGUOUS, givenBy, handOn, UNKNOWN_MASK, withMasks } from './mask.ts';
 import { nameValues } from './naming.ts';
 import { emitterOf, layoutWish } from './registry.ts';
 
@@ -338,8 +338,6 @@ function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map
     if (ref !== undefined) refs.set(id, ref);
   }
 }
-
-const AMBIGUOUS = 'the masks of several values meet before it, and releases of Keras join them differently';
 
 /** Layers that compute something else where a mask reaches them. */
 const USES_MASK: ReadonlySet<Kind> = new Set<Kind>([

@@ -12,6 +12,8 @@ import type { Ref } from './lowered.ts';
 /** A mask that two releases of Keras would put together differently; whoever needs it refuses. */
 export const UNKNOWN_MASK = '?';
 
+export const AMBIGUOUS = 'the masks of several values meet before it, and releases of Keras join them differently';
+
 /** Layers whose output has the mask of their first input. Every other one ends it. */
 const KEEPS: ReadonlySet<Kind> = new Set<Kind>([
   'activation',

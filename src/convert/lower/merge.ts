@@ -1,6 +1,7 @@
 import { normNumber, normNumbers } from '../../layers/attribute.ts';
 import { type Emit, type Emitted, literal, plainAxes, sameAxes, sameOrder } from './context.ts';
 import type { FeatureOrder, Ref } from './lowered.ts';
+import { AMBIGUOUS, UNKNOWN_MASK } from './mask.ts';
 
 /** All inputs in one layout: the first one that is not Keras' own wins, so that the fewest permutes are written. */
 export function together(emit: Emit, inputs: readonly Ref[] = emit.inputs): readonly Ref[] {
@@ -22,7 +23,33 @@ function lifted(emit: Emit, ref: Ref, rank: number): Ref {
   return emit.line(`${ref.name}[${index}]`, { shape: null, axes: plainAxes(rank) });
 }
 
+/** Kinds in whose results masked steps are left out by Keras 3. */
+const MASKED_MERGES: ReadonlyMap<string, string> = new Map([
+  ['multiply', 'masked_product'],
+  ['maximum', 'masked_extreme'],
+  ['minimum', 'masked_extreme'],
+]);
+
+/** Multiply, Maximum and Minimum of Keras 3 where a mask reaches them. */
+function emitMasked(emit: Emit, helper: string): Emitted {
+  const refs = emit.inputs.map((ref) => emit.keras(ref));
+  if (refs.some((ref) => ref.axes.length !== 3)) return emit.refuse('a mask reaches it on data without steps');
+  if (refs.some((ref) => ref.mask === UNKNOWN_MASK)) return emit.refuse(AMBIGUOUS);
+  emit.note('ASSUMED', { what: 'masked steps', assumed: 'that they are left out, as current releases of Keras 3 do' });
+  const values = `[${refs.map((ref) => ref.name).join(', ')}]`;
+  const masks = `[${refs.map((ref) => ref.mask ?? 'None').join(', ')}]`;
+  const lead = emit.layer.kind === 'multiply' ? '' : `torch.${emit.layer.kind}, `;
+  const shape = emit.outputShapes[0] ?? null;
+  const expr = `${emit.helper(helper)}(${lead}${values}, ${masks})`;
+  return [emit.line(expr, { shape, axes: plainAxes(3) }, 'Keras leaves masked steps out.')];
+}
+
 export function emitElementwise(emit: Emit): Emitted {
+  const masked = MASKED_MERGES.get(emit.layer.kind);
+  const isModern = /^3\./.test(emit.model.producer.version);
+  if (masked !== undefined && isModern && emit.inputs.some((ref) => ref.mask !== undefined)) {
+    return emitMasked(emit, masked);
+  }
   const rank = Math.max(...emit.inputs.map((ref) => ref.axes.length));
   const refs = together(emit).map((ref) => lifted(emit, ref, rank));
   const names = refs.map((ref) => ref.name);
