@@ -2,7 +2,7 @@ import type { GlobalRole } from '../formats/torch/globals.ts';
 import type { Level } from './finding.ts';
 
 /**
- * What an import means (hostile-inputs 3.2). A deny list alone always has a hole, so that it only decides between
+ * What an import means. A deny list alone always has a hole, so that it only decides between
  * 'suspicious' and 'dangerous': a name is safe by the allow list (formats/torch/globals.ts) and by nothing else.
  */
 

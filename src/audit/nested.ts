@@ -5,7 +5,7 @@ import { isDangerousName } from './names.ts';
 import type { PicklePlace } from './pickle.ts';
 import { partsOf } from './value.ts';
 
-/** Pickles in pickles are followed this deep (hostile-inputs P28). */
+/** Pickles in pickles are followed this deep. */
 const DEPTH = 4;
 /** Candidates that one region may have before the search ends: chance alone makes a few per megabyte. */
 const CANDIDATES = 20_000;

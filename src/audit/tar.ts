@@ -76,7 +76,7 @@ function isUnsafe(name: string): boolean {
   return name.includes('\0') || /^[/\\]|^[A-Za-z]:/.test(name) || name.split(/[/\\]/).includes('..');
 }
 
-/** A tar: every member for itself; the four of torch.save before 0.2 by their layout (file-formats 2.3). */
+/** A tar: every member for itself; the four of torch.save before 0.2 by their layout. */
 export async function judgeTar(content: Content, bench: Bench): Promise<string> {
   const { source } = content;
   const { ledger } = bench;

@@ -5,7 +5,7 @@ const productOf = (dims: readonly number[]): number => dims.reduce((product, siz
 
 /**
  * Brings axis `axis` of an array of `shape` from Keras' feature order into PyTorch's. For a Dense kernel after Flatten
- * this is weight[j, c·H·W + h·W + w] = kernel[(h·W + w)·C + c, j] (conversion rule 4.1).
+ * this is weight[j, c·H·W + h·W + w] = kernel[(h·W + w)·C + c, j].
  * Throws RangeError when the order does not cover the axis.
  */
 export function reorder(expr: Expr, shape: readonly number[], axis: number, order: FeatureOrder): Expr {

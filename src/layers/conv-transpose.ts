@@ -204,7 +204,7 @@ function kernelShape(norm: NormAttrs, input: Shape | undefined): readonly number
     .map((word) => (word === 'in' ? channels : word === 'out' ? filters : (kernel[words.indexOf(word)] ?? 1)));
 }
 
-/** Length of one axis; conversion rules 4.3, keras `backend_utils.py` (`_get_output_shape_given_tf_padding`). */
+/** Length of one axis; keras `backend_utils.py` (`_get_output_shape_given_tf_padding`). */
 function lengthOf(norm: NormAttrs, index: number, size: number): number | null {
   const kernel = normNumbers(norm, 'kernelSize')?.[index];
   const stride = normNumbers(norm, 'strides')?.[index] ?? 1;

@@ -37,7 +37,7 @@ function effective(shapes: Shapes): Shapes {
 }
 
 /**
- * What a group of tensors is, by the keys and shapes alone (conversion-rules 5.2). `path` is the module's path: its
+ * What a group of tensors is, by the keys and shapes alone. `path` is the module's path: its
  * last words are a hint where shapes leave several readings. Never says more than the table there allows: a group with
  * no reading is 'unknown'.
  */
@@ -50,6 +50,7 @@ export function readGroup(path: string, given: Shapes): Reading {
     readRecurrent(shapes) ??
     readAttention(shapes) ??
     readStatistics(shapes, weight, bias) ??
+    readNormalization(shapes) ??
     readOldNames(shapes) ??
     readWeight(words, weight, bias) ??
     UNKNOWN
@@ -112,6 +113,14 @@ function readStatistics(
     center: bias !== undefined,
     statistics: true,
   });
+}
+
+/** Keras' Normalization, as bnconvert's modules hold it: a mean and a variance of one shape, nothing else. */
+function readNormalization(shapes: Shapes): Reading | undefined {
+  const mean = shapes.get('mean');
+  const variance = shapes.get('variance');
+  if (mean === undefined || variance === undefined || shapes.size !== 2) return undefined;
+  return mean.join() === variance.join() ? reading('normalization', 'Normalization', 'medium') : undefined;
 }
 
 /** `gamma` and `beta` of files from before the rename in BERT's code. */

@@ -32,6 +32,10 @@ export function bufferClass(role: string, roles: ReadonlySet<string>, type: stri
   }
   // Quantised modules keep their output's scale and zero point beside the packed weight.
   if ((role === 'scale' || role === 'zero_point') && roles.has('scale') && roles.has('zero_point')) return 'constant';
+  // Statistics of the inputs, as the class Normalization of generated modules names them.
+  if ((role === 'mean' || role === 'variance') && roles.size === 2 && roles.has('mean') && roles.has('variance')) {
+    return 'statistic';
+  }
   // The orthogonal parametrisation keeps the matrix that it started from.
   if (/^parametrizations\.[^.]+\.\d+\.base$/.test(role)) return 'constant';
   return LOSS_CLASS.test(type) && (role === 'weight' || role === 'pos_weight') ? 'constant' : undefined;

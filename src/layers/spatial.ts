@@ -276,7 +276,7 @@ export const upsample: Family = {
 /**
  * Resizing. Neutral: size [height, width], interpolation, antialias, fit ('stretch', 'crop', 'pad'), dataFormat.
  * Twin: the custom module Resize {size, mode, antialias} over torch.nn.functional.interpolate; 'nearest' is PyTorch's
- * 'nearest-exact'. Conversion rules 4.4.
+ * 'nearest-exact'.
  */
 export const resize: Family = {
   kind: 'resize',

@@ -20,7 +20,7 @@ export function span(kernel: number, dilation: number): number {
   return (kernel - 1) * dilation + 1;
 }
 
-/** What 'same' adds to an axis of `size`: P = max((⌈n/s⌉ − 1)·s + span − n, 0), the odd one last. Conversion rules 4.2. */
+/** What 'same' adds to an axis of `size`: P = max((⌈n/s⌉ − 1)·s + span − n, 0), the odd one last. */
 export function samePad(size: number, kernel: number, stride: number, dilation: number): Pad {
   const total = Math.max((Math.ceil(size / stride) - 1) * stride + span(kernel, dilation) - size, 0);
   const before = Math.floor(total / 2);

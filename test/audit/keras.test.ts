@@ -232,7 +232,7 @@ const ROWS: readonly Row[] = [
   ],
 ];
 
-describe('hostile-inputs 2.6, Keras configs', () => {
+describe('Keras configs', () => {
   const rows = ROWS.map(([id, config, verdict, rules, names = []]) => ({ id, config, verdict, rules, names }));
   test.each(rows)('$id', async ({ config, verdict, rules, names }) => {
     const audit = await auditBytes(archive(config), 'x.keras');
@@ -268,7 +268,7 @@ describe('hostile-inputs 2.6, Keras configs', () => {
   });
 });
 
-describe('hostile-inputs 2.5, HDF5', () => {
+describe('HDF5', () => {
   const root = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'fixtures');
   let workers: WorkerHost;
   beforeAll(async () => {
@@ -307,7 +307,7 @@ describe('hostile-inputs 2.5, HDF5', () => {
   });
 });
 
-describe('hostile-inputs 2.4 and 2.7, safetensors and ONNX', () => {
+describe('safetensors and ONNX', () => {
   const safetensors = (header: string, data = 0): Uint8Array =>
     bytes(u64(BigInt(encode(header).length)), encode(header), new Uint8Array(data));
 

@@ -23,7 +23,7 @@ const BAD = bytes(PROTO2, global('os', 'system'), text('id'), 0x85, 'R', STOP);
 const GOOD = bytes(PROTO2, dict([['a', int(1)]]), STOP);
 const encode = (value: string): Uint8Array => new TextEncoder().encode(value);
 
-/** One row of hostile-inputs 2.1: its id, the stream, the verdict, rules that have to be among the findings. */
+/** One row: its id, the stream, the verdict, rules that have to be among the findings. */
 type Row = readonly [
   id: string,
   stream: Uint8Array,
@@ -305,7 +305,7 @@ function nest(inner: Uint8Array): Uint8Array {
   return bytes(PROTO4, 'C', inner.length, inner, STOP);
 }
 
-describe('hostile-inputs 2.1, pickles', () => {
+describe('pickles', () => {
   const rows = ROWS.map(([id, stream, verdict, rules, names = []]) => ({ id, stream, verdict, rules, names }));
   test.each(rows)('$id', async ({ stream, verdict, rules, names }) => {
     const audit = await auditBytes(stream);

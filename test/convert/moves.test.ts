@@ -281,7 +281,7 @@ test('Flatten order: rows of a Dense kernel from H·W·C to C·H·W', async () =
     shape: [out, c * h * w],
   };
   const values = await read(expr, [h * w * c, out], [0, 0], [out, c * h * w]);
-  // conversion rule 4.1: weight[j, c·H·W + h·W + w] = kernel[(h·W + w)·C + c, j]
+  // weight[j, c·H·W + h·W + w] = kernel[(h·W + w)·C + c, j]
   for (let j = 0; j < out; j += 1)
     for (let ci = 0; ci < c; ci += 1)
       for (let hi = 0; hi < h; hi += 1)

@@ -163,7 +163,11 @@ describe('BatchNormalization to PyTorch', () => {
       twinOf(layerOf('BatchNormalization', { momentum: 0.15 }, FOUR, { inputs: [[null, 8, 8, 2]] })),
     );
     expect(twin.modules).toEqual([
-      { name: '', type: 'BatchNorm2d', args: { num_features: 2, eps: 0.001, momentum: 0.85 } },
+      {
+        name: '',
+        type: 'BatchNorm2d',
+        args: { num_features: 2, eps: 0.001, momentum: 0.85, affine: true, track_running_stats: true },
+      },
     ]);
     expect(valuesOf(twin, FOUR)).toEqual({
       weight: vector(1, 2),
@@ -258,7 +262,13 @@ describe('BatchNormalization to PyTorch', () => {
     const arrays = { ...FOUR, moving_variance: vector(3, 4) };
     const twin = twinOf(layerOf('BatchNormalization', { mode: 0 }, arrays, { version: '1.0.5', inputs: [[null, 2]] }));
     expect(valuesOf(twin, arrays)['running_var']?.values).toEqual([(3 + 1e-6) ** 2 - 1e-6, (4 + 1e-6) ** 2 - 1e-6]);
-    expect(accepted(twin).modules[0]?.args).toEqual({ num_features: 2, eps: 1e-6, momentum: 0.1 });
+    expect(accepted(twin).modules[0]?.args).toEqual({
+      num_features: 2,
+      eps: 1e-6,
+      momentum: 0.1,
+      affine: true,
+      track_running_stats: true,
+    });
   });
 
   test.each([

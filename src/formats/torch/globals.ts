@@ -120,7 +120,7 @@ const EXACT: ReadonlyMap<string, GlobalRole> = new Map<string, GlobalRole>([
 
 /**
  * The role of a name, null when it is off the list. Modules are Python 3's (see mapPython2). Matching is by exact bytes:
- * a dotted or odd name is never on the list. Source: hostile-inputs 3.1, which joins the lists of PyTorch's own
+ * a dotted or odd name is never on the list. Source: it joins the lists of PyTorch's own
  * restricted loader and of the common scanners.
  */
 export function roleOfGlobal(module: string, name: string): GlobalRole | null {

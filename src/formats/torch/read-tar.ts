@@ -127,7 +127,7 @@ interface TarTensor {
 }
 
 /**
- * The tar of torch.save before 0.2: members sys_info, pickle, tensors, storages (file-formats 2.3). The three small ones
+ * The tar of torch.save before 0.2: members sys_info, pickle, tensors, storages. The three small ones
  * are read whole, of the storages their heads only by reading the member whole up to the pickle limit.
  */
 export async function readTar(source: ByteSource, options: ReadOptions): Promise<RawModel> {
