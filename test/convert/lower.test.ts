@@ -183,6 +183,19 @@ describe('masks', () => {
     expect(root?.statements.map(({ targets }) => targets.length)).toEqual([1, 1, 2, 2, 1]);
   });
 
+  test.each([
+    [true, /masked_bidirectional\(self\.both, \w+, mask, zero=True\)$/],
+    [false, /masked_bidirectional\(self\.both, \w+, mask\)$/],
+  ])('a Bidirectional gives zeros at masked steps where it returns sequences: %s', (sequences, wanted) => {
+    const config = { units: 2, reset_after: true, activation: 'tanh', return_sequences: sequences };
+    const half = (name: string): Layer =>
+      gru(`both/${name}`, 3, 2, { ...config, go_backwards: name === 'backward_layer' });
+    const both = kerasLayer('both', 'Bidirectional', { merge_mode: 'concat', layer: { class_name: 'GRU', config } });
+    const model = chain([null, 4, 3], [masking, both]);
+    const lines = written({ ...model, layers: [masking, both, half('forward_layer'), half('backward_layer')] });
+    expect(lines.some((line) => wanted.test(line))).toBe(true);
+  });
+
   test('masked steps take no part in products', () => {
     const model = modelOf([masking, kerasLayer('multiply', 'Multiply')], {
       '': graphOf(

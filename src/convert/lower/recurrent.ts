@@ -36,7 +36,7 @@ const LSTM_TARGETS: TargetPattern = { text: '{0}, ({1}, {2})', hints: ['sequence
 const PLAIN_TARGETS: TargetPattern = { text: '{0}, {1}', hints: ['sequence', 'h'] };
 const MASK_COMMENT = 'Masked steps keep the state, as in Keras.';
 
-/** Bidirectional layers give zeros at masked steps, others repeat the last output. */
+/** A layer by itself repeats the last output at masked steps, or gives zeros on request. */
 function zeroArgument(norm: NormAttrs): string {
   return normFlag(norm, 'zeroOutputForMask') ? ', zero=True' : '';
 }
@@ -92,10 +92,11 @@ export function emitBidirectional(emit: Emit): Emitted {
   const module = emit.module();
   const results = isLstm ? [three, three, three] : [three, three];
   const pattern = isLstm ? LSTM_TARGETS : PLAIN_TARGETS;
+  // Whatever its layers' own configuration says: with return_sequences, both give zeros at masked steps.
   const call =
     given.mask === undefined
       ? `${module}(${x.name})`
-      : `${emit.helper('masked_bidirectional')}(${module}, ${x.name}, ${given.mask}${zeroArgument(norm)})`;
+      : `${emit.helper('masked_bidirectional')}(${module}, ${x.name}, ${given.mask}${normFlag(norm, 'returnSequences') ? ', zero=True' : ''})`;
   const comment = given.mask === undefined ? undefined : MASK_COMMENT;
   const [output, ...hidden] = emit.lines(call, results, comment, pattern) as [Ref, ...Ref[]];
   const shape = emit.outputShapes[0] ?? null;
