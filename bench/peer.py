@@ -1,6 +1,7 @@
 """The Python side of the benchmarks: makes inputs that only h5py can make, and does what a user would do in Python."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -113,6 +114,9 @@ def make(path: str, side: int, layers: int, storage: str) -> None:
                     count = min(len(block), side - row)
                     kernel[row : row + count] = block[:count]
             group.create_dataset(f"{word}/bias", data=np.zeros(side, np.float32))
+    # What is still on its way to the disk would be waited for by whoever is measured first.
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def convert(source: str, target: str) -> None:
