@@ -85,3 +85,27 @@ export function emitEmbedding(emit: Emit): Emitted {
   const mask = emit.line(`${input.name} != 0`, zero, 'Keras masks the index 0.');
   return [{ ...output, mask: mask.name }];
 }
+
+/** ReversibleEmbedding: indices to vectors, or with `reverse` vectors to the logits of the indices. */
+export function emitReversibleEmbedding(emit: Emit): Emitted {
+  if (emit.call.attrs.get('reverse') !== true) {
+    const input = emit.keras(emit.inputs[0] as Ref);
+    const shape = emit.outputShapes[0] ?? null;
+    const rank = shape?.length ?? input.axes.length + 1;
+    const output = emit.line(`${emit.module()}.embedding(${input.name}.long())`, { shape, axes: plainAxes(rank) });
+    if (emit.norm['maskZero'] !== true) return [output];
+    const mask = emit.line(`${input.name} != 0`, { shape: input.shape, axes: input.axes }, 'Keras masks the index 0.');
+    return [{ ...output, mask: mask.name }];
+  }
+  const input = lastAxisLast(emit, emit.plain(emit.inputs[0] as Ref));
+  const result = { shape: emit.outputShapes[0] ?? null, axes: input.axes };
+  const isTied = emit.norm['tied'] === true;
+  const module = emit.module();
+  const logits = emit.line(
+    isTied ? `F.linear(${input.name}, ${module}.embedding.weight)` : `${module}.reverse(${input.name})`,
+    result,
+  );
+  const cap = emit.norm['softCap'];
+  if (typeof cap !== 'number') return [logits];
+  return [emit.line(`${cap} * torch.tanh(${logits.name} / ${cap})`, result)];
+}

@@ -6,7 +6,7 @@ import { emitActivation } from './activation.ts';
 import { emitDotAttention, emitMultiHead } from './attention.ts';
 import type { Emitter } from './context.ts';
 import { emitAdaptivePool, emitConvolution, emitGlobalPool, emitPool } from './convolution.ts';
-import { emitDense, emitEinsumDense, emitEmbedding } from './dense.ts';
+import { emitDense, emitEinsumDense, emitEmbedding, emitReversibleEmbedding } from './dense.ts';
 import { emitConcatenate, emitDot, emitElementwise } from './merge.ts';
 import { emitBatchNorm, emitGroupNorm, emitTrailingNorm } from './norm.ts';
 import { emitOperation } from './operation.ts';
@@ -86,6 +86,7 @@ const EMITTERS: ReadonlyMap<Kind, Emitter> = new Map<Kind, Emitter>([
   ['preprocessing', emitOwn],
   ['random', emitPassing],
   ['resize', emitResize],
+  ['reversible_embedding', emitReversibleEmbedding],
   ['rnn', emitRecurrent],
   ['rnn_container', emitRnnContainer],
   ['spectral_norm', emitSpectralNorm],
