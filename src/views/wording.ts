@@ -74,7 +74,7 @@ export const TOOL_REASONS: Readonly<Record<ToolReason, string>> = {
   all_weights_compile_false: 'weights and statistics',
   with_optimizer: 'adds the optimizer, which loading builds',
   h5_optimizer_unbuilt: 'adds two optimizer variables: loading an .h5 does not build the slots',
-  not_compiled: 'the file holds no optimizer that is known whole',
+  not_compiled: 'the file holds no optimizer (not compiled when saved), or one that is not known whole',
   parameters_only: 'parameters, frozen ones too; no statistics',
   parameters_once: 'parameters, a shared one once',
   weight_and_bias_only:
