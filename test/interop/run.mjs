@@ -13,6 +13,7 @@ import { Peer } from './peer.mjs';
 import { Report } from './report.mjs';
 import { applications } from './suite-applications.mjs';
 import { composites, layers } from './suite-layers.mjs';
+import { recorded } from './suite-recorded.mjs';
 import { loader, onnx, training, vision } from './suite-torch.mjs';
 
 /** In this order: torch-summary compares a file that keras-applications makes. */
@@ -20,6 +21,7 @@ const SUITES = {
   'keras-applications': applications,
   'keras-layers': layers,
   'keras-composites': composites,
+  'keras-recorded': recorded,
   'torch-summary': vision,
   'torch-onnx': onnx,
   training,

@@ -4,9 +4,11 @@ from peer import prepare_environment, serve
 
 prepare_environment()
 
+import base64
 import functools
 import gc
 import importlib.util
+import json
 import os
 import sys
 
@@ -146,6 +148,18 @@ def compare(module_file, weights, arrays, inputs, outputs):
     }
 
 
+def unpack_recorded(expected, arrays):
+    """What Keras recorded beside a fixture, in the form that compare takes."""
+    with open(expected, encoding="utf-8") as file:
+        told = json.load(file)
+    stored = {}
+    for side, lead in (("inputs", "in"), ("outputs", "out")):
+        for index, one in enumerate(told[side]):
+            flat = np.frombuffer(base64.b64decode(one["data"]), dtype=one["dtype"])
+            stored[f"{lead}{index}"] = flat.reshape(one["shape"])
+    np.savez(arrays, **stored)
+
+
 @functools.cache
 def import_torchvision():
     """torchvision, beside a PyTorch build that lacks the operators of its binary part."""
@@ -272,6 +286,7 @@ def export_onnx(name, folder, stem, dynamo):
 serve(
     {
         "compare": compare,
+        "unpack_recorded": unpack_recorded,
         "vision_models": vision_models,
         "vision_model": vision_model,
         "train": train,
