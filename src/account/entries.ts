@@ -40,6 +40,8 @@ export interface Entries {
 
 /** Children of each layer, in file order; the key null holds the layers without a parent among the model's layers. */
 export function childrenOf(model: Model): ReadonlyMap<string | null, readonly Layer[]> {
+  const known = childrenByModel.get(model);
+  if (known !== undefined) return known;
   const paths = new Set(model.layers.map((layer) => layer.path));
   const children = new Map<string | null, Layer[]>();
   for (const layer of model.layers) {
@@ -48,8 +50,14 @@ export function childrenOf(model: Model): ReadonlyMap<string | null, readonly La
     if (list) list.push(layer);
     else children.set(key, [layer]);
   }
+  childrenByModel.set(model, children);
   return children;
 }
+
+/** A model does not change, so its nesting is worked out once. */
+const childrenByModel = new WeakMap<Model, ReadonlyMap<string | null, readonly Layer[]>>();
+
+const NO_CHILDREN: ReadonlyMap<string | null, readonly Layer[]> = new Map();
 
 /** Input shapes of the first call of each layer, where a graph knows them. */
 export function inputsOfLayers(model: Model): ReadonlyMap<string, readonly Shape[]> {
@@ -276,7 +284,7 @@ export function entriesOf(model: Model): Entries {
 
   const visit = (layer: Layer): void => {
     const whole = absorbsChildren(layer);
-    const place = whole ? placeOf(layer, children, inputs) : placeOf(layer, new Map(), inputs);
+    const place = placeOf(layer, whole ? children : NO_CHILDREN, inputs);
     const twin = twinToward(place, toward);
     const held = whole ? weightsBelow(place) : layer.weights;
     if (twin !== null && twin.refused === undefined) {

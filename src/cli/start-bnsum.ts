@@ -5,6 +5,6 @@ import { run } from './run.ts';
 /** The command's whole program, loaded after the version is out of the way. */
 export function start(): Promise<never> {
   // A short program that reads 100,000 tensors makes more garbage than it keeps: let it be collected before memory doubles.
-  setFlagsFromString('--heap-growing-percent=30');
+  setFlagsFromString('--heap-growing-percent=50');
   return run('bnsum', bnsum);
 }
