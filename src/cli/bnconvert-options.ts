@@ -1,5 +1,5 @@
-import { Command, CommanderError, Option } from 'commander';
-import { choose, usage, usageOf } from './usage.ts';
+import { Command, Option } from 'commander';
+import { choose, parseWords, usage } from './usage.ts';
 
 /** Containers that are written, by --to name; the extension of OUT chooses among them. */
 export const CONTAINERS = ['pt', 'safetensors', 'pt-json'] as const;
@@ -126,22 +126,8 @@ export function parseBnconvert(
   helpColumns: number | null,
 ): BnconvertOptions | { readonly help: string } {
   const command = program();
-  let help = '';
-  command.exitOverride().configureOutput({
-    writeOut: (text) => {
-      help += text;
-    },
-    writeErr: () => undefined,
-    getOutHelpWidth: () => helpColumns ?? 100,
-    getOutHasColors: () => false,
-  });
-  try {
-    command.parse([...words], { from: 'user' });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { help };
-    throw usageOf('bnconvert', error);
-  }
+  const help = parseWords(command, words, helpColumns);
+  if (help !== null) return { help };
   const parsed = command.opts<Parsed>();
   const [input, output] = command.args;
   if (input === undefined) throw usage('no file given', 'try: bnconvert model.h5 model.pt, or bnconvert --help');

@@ -1,10 +1,10 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { CATEGORIES, type Category } from '../diff/change.ts';
 import { type Budget, parseBudget } from '../diff/policy.ts';
 import { DIFF_VIEWS } from '../views/diff-registry.ts';
 import type { DiffView } from '../views/diff-view.ts';
 import type { DiffConfig } from './bndiff-config.ts';
-import { choose, usage, usageOf } from './usage.ts';
+import { choose, parseWords, usage } from './usage.ts';
 
 export type BndiffTask = 'compare' | 'update' | 'check' | 'install-git' | 'print-gitconfig';
 
@@ -147,22 +147,8 @@ export function parseBndiff(
   loadConfig: () => DiffConfig,
 ): BndiffOptions | { readonly help: string } {
   const command = program();
-  let help = '';
-  command.exitOverride().configureOutput({
-    writeOut: (text) => {
-      help += text;
-    },
-    writeErr: () => undefined,
-    getOutHelpWidth: () => helpColumns ?? 100,
-    getOutHasColors: () => false,
-  });
-  try {
-    command.parse([...words], { from: 'user' });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { help };
-    throw usageOf('bndiff', error);
-  }
+  const help = parseWords(command, words, helpColumns);
+  if (help !== null) return { help };
   const parsed = command.opts<Parsed>();
   const files = command.args;
   const task = taskOf(parsed);

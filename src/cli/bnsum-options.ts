@@ -1,9 +1,8 @@
-import { Command, CommanderError, Option } from 'commander';
-import { BnsumError } from '../ir/error.ts';
+import { Command, Option } from 'commander';
 import { AUDIT_VIEWS, type AuditView } from '../views/audit-view.ts';
 import { VIEWS, type View } from '../views/registry.ts';
 import { SORT_KEYS, type SortKey } from '../views/view.ts';
-import { nearest } from './suggest.ts';
+import { choose, parseWords, usage } from './usage.ts';
 
 export interface BnsumOptions {
   readonly files: readonly string[];
@@ -45,21 +44,6 @@ const EXAMPLES = `Examples:
   bnsum --audit download.pt          what loading it in Python would run
   bnsum weights.h5 --config config.json --layer 'block_*' --sort torch
 `;
-
-function usage(reason: string, next?: string): BnsumError {
-  return new BnsumError({ code: 'USAGE', reason, ...(next === undefined ? {} : { next }) });
-}
-
-/** Picks a word from a closed list, or throws USAGE with the nearest one. */
-function choose<T extends string>(what: string, word: string, known: readonly T[]): T {
-  const found = known.find((one) => one === word);
-  if (found !== undefined) return found;
-  const near = nearest(word, known);
-  throw usage(
-    `unknown ${what} '${word}'${near === undefined ? '' : ` (did you mean ${near}?)`}`,
-    `use one of ${known.join(', ')}`,
-  );
-}
 
 function parseDepth(word: string): number {
   const depth = Number(word);
@@ -126,15 +110,6 @@ function program(): Command {
     );
 }
 
-/** `error: unknown option '--fromat'\n(Did you mean --format?)` as our own one-line refusal. */
-function usageOf(error: CommanderError): BnsumError {
-  const text = error.message
-    .replace(/^error: /, '')
-    .replace(/\s*\n\s*/g, ' ')
-    .replace('(Did you mean', '(did you mean');
-  return usage(text, 'see bnsum --help');
-}
-
 /**
  * The command line as typed options, or the help text that was asked for. Throws BnsumError USAGE with the nearest
  * option, format or key.
@@ -144,22 +119,8 @@ export function parseBnsum(
   helpColumns: number | null,
 ): BnsumOptions | AuditWords | { readonly help: string } {
   const command = program();
-  let help = '';
-  command.exitOverride().configureOutput({
-    writeOut: (text) => {
-      help += text;
-    },
-    writeErr: () => undefined,
-    getOutHelpWidth: () => helpColumns ?? 100,
-    getOutHasColors: () => false,
-  });
-  try {
-    command.parse([...words], { from: 'user' });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { help };
-    throw usageOf(error);
-  }
+  const help = parseWords(command, words, helpColumns);
+  if (help !== null) return { help };
   const parsed = command.opts<Parsed>();
   const files = command.args;
   if (files.length === 0) throw usage('no file given', 'try: bnsum model.h5, or bnsum --help');

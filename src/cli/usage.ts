@@ -1,4 +1,4 @@
-import type { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { BnsumError } from '../ir/error.ts';
 import { nearest } from './suggest.ts';
 
@@ -19,10 +19,34 @@ export function choose<T extends string>(what: string, word: string, known: read
 }
 
 /** `error: unknown option '--fromat'\n(Did you mean --format?)` as our own one-line refusal. */
-export function usageOf(command: string, error: CommanderError): BnsumError {
+function usageOf(command: string, error: CommanderError): BnsumError {
   const text = error.message
     .replace(/^error: /, '')
     .replace(/\s*\n\s*/g, ' ')
     .replace('(Did you mean', '(did you mean');
   return usage(text, `see ${command} --help`);
+}
+
+/**
+ * Parses the words; returns the help text where it was asked for, else null. Throws BnsumError USAGE with the nearest
+ * option.
+ */
+export function parseWords(command: Command, words: readonly string[], helpColumns: number | null): string | null {
+  let help = '';
+  command.exitOverride().configureOutput({
+    writeOut: (text) => {
+      help += text;
+    },
+    writeErr: () => undefined,
+    getOutHelpWidth: () => helpColumns ?? 100,
+    getOutHasColors: () => false,
+  });
+  try {
+    command.parse([...words], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return help;
+    throw usageOf(command.name(), error);
+  }
+  return null;
 }
