@@ -56,8 +56,13 @@ export function emitElementwise(emit: Emit): Emitted {
   const first = refs[0] as Ref;
   const result = { ...first, shape: emit.outputShapes[0] ?? first.shape };
   switch (emit.layer.kind) {
-    case 'add':
-      return [emit.line(names.join(' + '), result)];
+    case 'add': {
+      // InceptionResNetV2 scales its second input.
+      const scale = normNumber(emit.norm, 'scale') ?? 1;
+      const [left = '', ...others] = names;
+      const right = others.map((name) => (scale === 1 ? name : `${literal(scale)} * ${name}`));
+      return [emit.line([left, ...right].join(' + '), result)];
+    }
     case 'subtract':
       return [emit.line(names.join(' - '), result)];
     case 'multiply':
