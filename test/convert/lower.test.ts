@@ -282,3 +282,20 @@ describe('names', () => {
     expect(planOf(model).lowered.classes[0]?.name).toMatch(/^(None|True|False)Model$/);
   });
 });
+
+describe('sums', () => {
+  test("InceptionResNetV2's residual is scaled before it is added", () => {
+    const scaled = kerasLayer('mix', 'CustomScaleLayer', { scale: 0.17 });
+    const model = modelOf([scaled], {
+      '': graphOf(
+        [
+          [null, 4],
+          [null, 4],
+        ],
+        [['mix', [0, 1], 2]],
+        [2],
+      ),
+    });
+    expect(written(model)).toEqual(['x = input_1 + 0.17 * input_2']);
+  });
+});
