@@ -255,7 +255,6 @@ function toTorch(layer: TwinSource): Twin {
       ...(out.length === 1 ? {} : { output_shape: out }),
       ...(axes === null ? {} : { attention_axes: axes }),
       ...(norm['slidingWindow'] === null ? {} : { sliding_window: norm['slidingWindow'] ?? null }),
-      ...(weightOf(layer, 'gate_kernel') === undefined ? {} : { gate: true }),
       ...dropoutArg(norm),
     });
   }

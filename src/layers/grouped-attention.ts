@@ -80,7 +80,6 @@ export const groupedAttention: Family = {
         num_query_heads: normNumber(norm, 'heads'),
         num_key_value_heads: normNumber(norm, 'keyHeads'),
         head_dim: normNumber(norm, 'keyDim'),
-        ...(normFlag(norm, 'useGate') ? { gate: true } : {}),
         ...(norm['slidingWindow'] === null ? {} : { sliding_window: norm['slidingWindow'] ?? null }),
         ...(dropout === 0 ? {} : { dropout }),
       })

@@ -158,6 +158,7 @@ function encodedShape(norm: NormAttrs, input: Shape): Shape | null {
   const mode = normText(norm, 'outputMode');
   switch (norm['operation']) {
     case 'clahe':
+    case 'max_num_bounding_boxes':
       return input;
     case 'stft_spectrogram':
       return stftShape(norm, input);
@@ -286,5 +287,7 @@ export const random: Family = {
   toTorch: ({ norm }) =>
     norm['size'] !== null && norm['size'] !== undefined
       ? { refused: 'RandomCrop resizes and crops in inference too' }
-      : twin([twinModule('Identity', {})]),
+      : norm['operation'] === 'auto_contrast'
+        ? { refused: 'AutoContrast stretches the contrast in inference too' }
+        : twin([twinModule('Identity', {})]),
 };

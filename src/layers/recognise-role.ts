@@ -11,6 +11,8 @@ const BUFFERS: ReadonlyMap<string, WeightClass> = new Map<string, WeightClass>([
   ['running_var', 'statistic'],
   ['num_batches_tracked', 'counter'],
   ['n_averaged', 'counter'],
+  // Tables that torchvision's Swin transformers compute when they are built.
+  ['relative_coords_table', 'constant'],
 ]);
 
 /** Vectors of spectral normalisation, which every forward pass in training moves. */

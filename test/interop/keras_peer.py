@@ -263,6 +263,10 @@ def run_and_save(model, inputs, file):
             model(given if len(given) > 1 else given[0], training=False)
         )
     ]
+    # NumPy has no bfloat16 of its own: a file would hold it as bytes without a meaning.
+    outputs = [
+        y.astype("float32") if y.dtype.name == "bfloat16" else y for y in outputs
+    ]
     for index, output in enumerate(outputs):
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             raise ValueError(f"Keras' own output {index} is not finite")
@@ -284,8 +288,26 @@ def applications():
     ]
 
 
-def application(name, folder, stem, seed=1, run=True):
-    """Builds one model of keras.applications, saves STEM.h5 and STEM.keras, and runs it into STEM.npz."""
+def in_float64(model):
+    """The same model with the same weights, computing in float64."""
+    double = keras.models.model_from_json(
+        model.to_json().replace('"float32"', '"float64"')
+    )
+    double.set_weights(model.get_weights())
+    for layer in double.layers:
+        if isinstance(layer, keras.layers.Rescaling):  # TensorFlow makes float32 of a list
+            layer.scale = tf.constant(layer.scale, "float64")
+        if isinstance(layer, keras.layers.Normalization):  # the file has float32
+            layer.mean = tf.cast(tf.cast(layer.mean, "float32"), "float64")
+            layer.variance = tf.cast(tf.cast(layer.variance, "float32"), "float64")
+    return double
+
+
+def application(name, folder, stem, seed=1, run=True, double=False):
+    """Builds one model of keras.applications, saves STEM.h5 and STEM.keras, and runs it into STEM.npz.
+
+    `double` runs the saved float32 weights in float64.
+    """
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
@@ -312,7 +334,11 @@ def application(name, folder, stem, seed=1, run=True):
             model, tf.constant(rng.uniform(low, high, shape).astype("float32")), rng
         )
         inputs = [rng.uniform(low, high, shape).astype("float32")]
-        answer["outputs"] = run_and_save(model, inputs, f"{folder}/{stem}.npz")
+        if double:
+            inputs = [x.astype("float64") for x in inputs]
+        runner = in_float64(model) if double else model
+        answer["outputs"] = run_and_save(runner, inputs, f"{folder}/{stem}.npz")
+        del runner
     model.save(f"{folder}/{stem}.keras")
     model.save(f"{folder}/{stem}.h5")
     return answer

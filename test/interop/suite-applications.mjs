@@ -19,6 +19,12 @@ const SAMPLE = [
 /** ResNet50 is also half of the comparison with torchvision's: its file is kept. */
 export const KEPT = 'ResNet50';
 
+/**
+ * Hundreds of layers with random weights magnify what float32 rounds until the frameworks differ in the first digit; in
+ * float64 a wrong weight is still seen and rounding is not.
+ */
+const DOUBLE = /^EfficientNet/;
+
 const GIGABYTE = 1024 ** 3;
 
 export async function applications(context) {
@@ -36,7 +42,7 @@ export async function applications(context) {
     const file = (extension) => join(folder, `${stem}.${extension}`);
     try {
       if (!known.has(name)) throw new Error('keras.applications has no such model');
-      const made = await keras.ask('application', { name, folder, stem }, 1500);
+      const made = await keras.ask('application', { name, folder, stem, double: DOUBLE.test(name) }, 1500);
       // The largest models and PyTorch's copy of them need not be in memory together.
       if ((await stat(file('keras'))).size > GIGABYTE / 2) await keras.stop();
       const [archive, legacy] = await commands.summarise([file('keras'), file('h5')]);

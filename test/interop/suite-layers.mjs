@@ -14,12 +14,23 @@ const LEFT_OUT = new Map([
   ['InputLayer', 'every model has one'],
 ]);
 
+/** Cases whose models say something else in the file and after it is loaded, or that leave nothing to compare. */
+function isLeftOut(one) {
+  // Keras writes the kernel with its low-rank update in it and makes new matrices, which the file has not, on loading.
+  if (one.config.lora_rank != null) return true;
+  // The case's input is a float, whose random values are no rows of the table.
+  if (one.class === 'SpectralNormalization' && one.config.layer?.class_name === 'Embedding') return true;
+  // Reads the second table only, and the control spoils the first.
+  if (one.class === 'ReversibleEmbedding' && one.callKwargs?.reverse === true && !one.config.tie_weights) return true;
+  return LEFT_OUT.has(one.class);
+}
+
 /** Sizes that are open in a fixture case are given here, so cases that differ in nothing else become one. */
 function concrete(cases) {
   const seen = new Set();
   const kept = [];
   for (const one of cases) {
-    if (LEFT_OUT.has(one.class)) continue;
+    if (isLeftOut(one)) continue;
     const inputs = one.inputs.map((input) => ({
       ...input,
       shape: input.shape.map((size, axis) => (axis === 0 ? size : (size ?? 7))),

@@ -124,6 +124,8 @@ def compare(module_file, weights, arrays, inputs, outputs):
             stored[f"out{i}"]
             for i in range(sum(name.startswith("out") for name in stored.files))
         ]
+    if any(x.dtype == "float64" for x in given):
+        model.double()
     if len(inputs) != len(given) or len(outputs) != len(wanted):
         raise ValueError(
             f"the receipt names {len(inputs)} inputs and {len(outputs)} outputs, Keras has {len(given)} and {len(wanted)}"

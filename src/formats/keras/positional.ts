@@ -30,6 +30,11 @@ export interface VariableStore {
 const FOLDERS = ['layers', '_layer_checkpoint_dependencies'];
 /** State that is no part of the model. */
 const APART = new Set(['optimizer', 'metrics', '_metrics']);
+/**
+ * What layers of preprocessing (StringLookup, TextVectorization) save beside no variable: the config holds it too, and
+ * Keras counts it as nothing.
+ */
+const LOOKUP_TABLES = new Set(['idf_weights']);
 
 /** Reads the objects of one or several files (shards). Throws MALFORMED for keys that are no numbers in a row. */
 export function readStore(files: readonly Hdf5File[], label: string): VariableStore {
@@ -62,6 +67,7 @@ export function readStore(files: readonly Hdf5File[], label: string): VariableSt
       const object = objectOf(path.slice(0, Math.max(cut, 0)));
       const key = path.slice(cut + 1);
       const position = Number(key);
+      if (object !== undefined && LOOKUP_TABLES.has(key)) continue;
       if (object === undefined || !/^\d+$/.test(key)) {
         throw malformed(label, path, 'this is not where Keras puts an array');
       }
