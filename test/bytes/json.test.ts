@@ -19,13 +19,13 @@ function refusal(run: () => unknown): BnsumError {
   throw new Error('was accepted');
 }
 
-/** Turns what JSON.parse gives into our form. */
-function asData(value: unknown): Json {
-  if (Array.isArray(value)) return value.map(asData);
+/** Turns what JSON.parse gives into our form; `digits`: a number this large was written as digits, not as 5e17. */
+function asData(value: unknown, digits = true): Json {
+  if (Array.isArray(value)) return value.map((inner) => asData(inner, digits));
   if (value !== null && typeof value === 'object') {
-    return new Map(Object.entries(value).map(([key, inner]) => [key, asData(inner)]));
+    return new Map(Object.entries(value).map(([key, inner]) => [key, asData(inner, digits)]));
   }
-  const text = typeof value === 'number' ? String(value) : '';
+  const text = digits && typeof value === 'number' ? String(value) : '';
   return /^-?\d{16,}$/.test(text) && !Number.isSafeInteger(value) ? BigInt(text) : (value as Json);
 }
 
@@ -53,13 +53,14 @@ describe('parseJson', () => {
         try {
           const ours = parse(text);
           expect(accepted).toBe(true);
-          if (typeof ours !== 'bigint') expect(ours).toEqual(asData(theirs));
+          // Twelve characters hold no integer beyond 2^53 but one with an exponent, which stays a number.
+          expect(ours).toEqual(asData(theirs, false));
         } catch (error) {
           if (!(error instanceof BnsumError)) throw error;
           if (accepted) expect(error.reason).toMatch(/duplicate key|too large/);
         }
       }),
-      { numRuns: 20_000 },
+      { numRuns: 20_000, examples: [['5e17'], ['[5e17]']] },
     );
   });
 
