@@ -22,6 +22,7 @@ export type DiagnosticCode =
   | 'LAYER_SKIPPED'
   | 'NO_ARCHITECTURE'
   | 'NOT_A_TENSOR'
+  | 'NOT_A_VARIABLE'
   | 'NOT_FOLDED'
   | 'NOT_SAVED'
   | 'NO_TWIN'
@@ -44,6 +45,8 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   DUPLICATE_KEY: 'warning',
   /** Values of a state_dict that are no tensors and are left out; args: count, first. */
   NOT_A_TENSOR: 'info',
+  /** Arrays of a Keras file that are no variables of its layers and are left out; args: count, first. */
+  NOT_A_VARIABLE: 'info',
   /** Buffers that the module keeps out of its state_dict; args: count, first. */
   NOT_SAVED: 'info',
   /** A custom layer, summarised from its weights. */

@@ -59,7 +59,8 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   KIND_GUESSED: (args) =>
     `the kind of layer${aside(word(args, 'kind'))} is inferred from names and shapes${aside(word(args, 'because') ?? word(args, 'reason'))}`,
   LAYER_SKIPPED: (args) => `left out on request${aside(word(args, 'type') ?? word(args, 'why'))}`,
-  NOT_A_TENSOR: (args) => `${counted(args, 'value')} that hold no tensor are left out${firstOf(args)}`,
+  NOT_A_VARIABLE: (args) => `${counted(args, 'array')} outside the layers’ variables left out${firstOf(args)}`,
+  NOT_A_TENSOR: (args) => `${counted(args, 'value')} without a tensor left out${firstOf(args)}`,
   NOT_FOLDED: (args) => `stays a BatchNorm${aside(word(args, 'why'))}`,
   NOT_SAVED: (args) => `${counted(args, 'buffer')} that the module keeps out of its state_dict${firstOf(args)}`,
   NO_ARCHITECTURE: () =>

@@ -553,7 +553,7 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
         ? 'there are no values to compare'
         : values.changedWeights + values.changedStatistics + values.changedOthers === 0
           ? `${showCount(values.compared)} tensors have the same values`
-          : `values differ in ${showCount(values.changedWeights)} weights, ${showCount(values.changedStatistics)} statistics and ${showCount(values.changedOthers)} others of ${showCount(values.compared)} tensors`;
+          : `values differ in ${showCount(values.changedWeights + values.changedStatistics + values.changedOthers)} of ${showCount(values.compared)} tensors (weights: ${showCount(values.changedWeights)}, statistics: ${showCount(values.changedStatistics)}, others: ${showCount(values.changedOthers)})`;
   const count = groupChanges(comparison.changes).length;
   const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;
   if (verdict === 'unknown') return `No difference as far as it could be compared; ${looked}.`;

@@ -1,4 +1,5 @@
 // What bnsum says against what a framework says.
+import { readFile, writeFile } from 'node:fs/promises';
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -57,4 +58,53 @@ export function compareConverted(checked, summaries, tolerance = TOLERANCE) {
       `state elements of the Keras file are ${before.totals.state.elements}, PyTorch says ${checked.totals.state}`,
     );
   return wrong;
+}
+
+/** bndiff of a model and its conversion: the same. */
+export async function compareByDiff(commands, source, target) {
+  const { status, comparison } = await commands.diff(source, target);
+  return status === 0 ? [] : [`bndiff: exit ${status}: ${comparison.message} ${comparison.changes[0]?.message ?? ''}`];
+}
+
+/**
+ * The conversion once more into safetensors (no checksum hides the bit): the same; then with the lowest bit of one
+ * element flipped, exit 1 and that element alone. `seed` chooses the element.
+ */
+export async function compareFlipped(commands, source, file, seed) {
+  await commands.convert(source, file);
+  const wrong = await compareByDiff(commands, source, file);
+  const flipped = await flipBit(file, seed);
+  if (flipped === undefined) return wrong;
+  const { status, comparison } = await commands.diff(source, file);
+  const { changes } = comparison;
+  const found = changes[0];
+  const good =
+    status === 1 &&
+    changes.length === 1 &&
+    found.code === 'value' &&
+    found.args.stats?.changed === 1 &&
+    Array.isArray(found.args.stats.first?.index) &&
+    (flipped === found.at.b || flipped.startsWith(`${found.at.b}.`));
+  if (!good) {
+    const said = changes.map((change) => change.message).join('; ');
+    wrong.push(`bndiff: a bit of ${flipped} was flipped: exit ${status}, ${changes.length} changes: ${said}`);
+  }
+  return wrong;
+}
+
+/** Flips the lowest bit of one element; returns its tensor's name, undefined where the file has no element. */
+async function flipBit(file, seed) {
+  const bytes = await readFile(file);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString('utf8', 8, start));
+  const tensors = Object.entries(header).filter(
+    ([name, { data_offsets: at }]) => name !== '__metadata__' && at[1] > at[0],
+  );
+  if (tensors.length === 0) return undefined;
+  const [name, { shape, data_offsets: at }] = tensors[(seed * 7) % tensors.length];
+  const elements = shape.reduce((product, size) => product * size, 1);
+  const size = (at[1] - at[0]) / elements;
+  bytes[start + at[0] + ((seed * 31) % elements) * size] ^= 1;
+  await writeFile(file, bytes);
+  return name;
 }

@@ -69,6 +69,23 @@ export class Commands {
     return JSON.parse(await readFile(receipt, 'utf8'));
   }
 
+  /** bndiff of two files with every value, byte-exact: the exit code and the one comparison. */
+  async diff(a, b) {
+    const { status, stdout, stderr } = await this.#run('bndiff', [
+      a,
+      b,
+      '--values',
+      '--rtol',
+      '0',
+      '--atol',
+      '0',
+      '--format',
+      'json',
+    ]);
+    if (status !== 0 && status !== 1) throw new Error(`bndiff: exit ${status}: ${stderr.slice(0, 600)}`);
+    return { status, comparison: JSON.parse(stdout).comparisons[0] };
+  }
+
   /** What ruff has to say of generated modules: file name to complaint; empty when all is well. */
   async lint(folder) {
     const complaints = new Map();

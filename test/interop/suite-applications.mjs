@@ -1,7 +1,7 @@
 // Every model of keras.applications with random weights: bnsum against Keras, then the conversion against PyTorch.
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { compareConverted, compareWithKeras } from './checks.mjs';
+import { compareByDiff, compareConverted, compareWithKeras } from './checks.mjs';
 import { shown } from './report.mjs';
 
 const SAMPLE = [
@@ -96,7 +96,11 @@ async function convertOne({ report, torch, commands, folder, modules }, name, st
       1500,
     );
     if ((await stat(output)).size > GIGABYTE / 2) await torch.stop();
-    const good = report.count('keras-convert', name, compareConverted(checked, [legacy, after]));
+    const wrong = compareConverted(checked, [legacy, after]);
+    // Each of the two Keras files: the .h5 is not the one that was converted.
+    for (const extension of ['keras', 'h5'])
+      wrong.push(...(await compareByDiff(commands, join(folder, `${stem}.${extension}`), output)));
+    const good = report.count('keras-convert', name, wrong);
     return [
       name,
       made.outputs.map((shape) => shape.join('×')).join(' '),

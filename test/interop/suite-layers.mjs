@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { compareConverted, compareWithKeras, TOLERANCE } from './checks.mjs';
+import { compareByDiff, compareConverted, compareFlipped, compareWithKeras, TOLERANCE } from './checks.mjs';
 import { Refusal } from './commands.mjs';
 import { root } from './environment.mjs';
 import { KnownList } from './known.mjs';
@@ -187,6 +187,9 @@ async function convertOne({ report, torch, commands, folder, modules }, suite, j
         outputs: receipt.outputs,
       });
       wrong.push(...compareConverted(checked, summaries, toleranceOf(job.config)));
+      wrong.push(...(await compareByDiff(commands, file('keras'), file('pt'))));
+      const seed = Number(stem.split('-').at(-1));
+      wrong.push(...(await compareFlipped(commands, file('keras'), file('safetensors'), seed)));
       row.error = Math.max(row.error ?? 0, checked.error);
       if (checked.control !== null) row.control = Math.min(row.control ?? checked.control, checked.control);
       if (wrong.length === 0) row.equal += 1;
@@ -196,5 +199,6 @@ async function convertOne({ report, torch, commands, folder, modules }, suite, j
   }
   if (wrong.length > 0) row.failed += 1;
   report.count(suite, job.name, wrong);
-  for (const extension of ['keras', 'pt', 'npz', 'pt.receipt.json']) await rm(file(extension), { force: true });
+  for (const extension of ['keras', 'pt', 'npz', 'pt.receipt.json', 'safetensors', 'safetensors.receipt.json'])
+    await rm(file(extension), { force: true });
 }

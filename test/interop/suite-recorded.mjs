@@ -1,7 +1,7 @@
 // Small models whose inputs and outputs Keras left beside them: converted and run by PyTorch. No Keras is started.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { compareConverted } from './checks.mjs';
+import { compareByDiff, compareConverted, compareFlipped } from './checks.mjs';
 import { root } from './environment.mjs';
 import { shown } from './report.mjs';
 
@@ -13,7 +13,7 @@ export async function recorded({ report, torch, commands, folder, modules, only 
     .map((file) => file.slice(0, -'.keras'.length));
   if (names.length === 0 && only === null) throw new Error('no recorded models');
   const rows = [];
-  for (const name of names) {
+  for (const [index, name] of names.entries()) {
     const file = join(home, `${name}.keras`);
     const weights = join(folder, `recorded-${name}.pt`);
     const module = join(modules, `recorded_${name.replaceAll('-', '_')}.py`);
@@ -24,6 +24,8 @@ export async function recorded({ report, torch, commands, folder, modules, only 
       const { inputs, outputs } = receipt;
       const checked = await torch.ask('compare', { module_file: module, weights, arrays, inputs, outputs });
       const wrong = compareConverted(checked, await commands.summarise([file, weights]));
+      wrong.push(...(await compareByDiff(commands, file, weights)));
+      wrong.push(...(await compareFlipped(commands, file, join(folder, `recorded-${name}.safetensors`), index)));
       const good = report.count('keras-recorded', name, wrong);
       rows.push([name, shown(checked.error), shown(checked.control), good ? 'equal' : 'DIFFER']);
     } catch (error) {

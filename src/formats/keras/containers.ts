@@ -110,6 +110,7 @@ export interface PositionalParts {
 export function positionalModel(parts: PositionalParts): Outcome<Model> {
   const { source, files, store, stated, format, bytesRead, close } = parts;
   const { label } = source;
+  const diagnostics = [...(parts.diagnostics ?? []), ...leftOutTables(label, store)];
   const holder = new Map<Hdf5Dataset, Hdf5File>();
   for (const file of files) for (const dataset of file.datasets.values()) holder.set(dataset, file);
   const tensor = (dataset: Hdf5Dataset, name: string, policy?: string): Tensor => {
@@ -130,18 +131,14 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
         producer: { framework: eraOf(generation.version) === 'tfkeras' ? 'tf.keras' : 'keras', ...generation },
         tensor: (dataset, name) => tensor(dataset, name),
         optimizer,
-        diagnostics: [
-          ...(parts.diagnostics ?? []),
-          ...(known ? [note('CUSTOM_LAYER', { file: label }, { type: root.type })] : []),
-        ],
+        diagnostics: [...diagnostics, ...(known ? [note('CUSTOM_LAYER', { file: label }, { type: root.type })] : [])],
         bytesRead,
         close,
       },
       loosePositional(store),
     );
     if (stated === undefined) return outcome;
-    const { value, diagnostics } = outcome;
-    return { value: { ...value, origin: { config: stated.config } }, diagnostics };
+    return { ...outcome, value: { ...outcome.value, origin: { config: stated.config } } };
   }
   const graphs = wireModels(root, label, generation.version);
   return buildModel({
@@ -155,7 +152,7 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
     tensor: ({ dataset, name }: Assigned, policy) => tensor(dataset, name, policy),
     config: stated.config,
     trainingConfig: stated.trainingConfig,
-    diagnostics: [...(parts.diagnostics ?? []), ...mergedKernels(label, root)],
+    diagnostics: [...diagnostics, ...mergedKernels(label, root)],
     bytesRead,
     close,
   });
@@ -166,6 +163,14 @@ function optimizerArrays(store: VariableStore): readonly Hdf5Dataset[] {
   const outer = store.arrays.get('optimizer') ?? [];
   const inner = store.arrays.get('optimizer/inner_optimizer') ?? [];
   return outer.length >= inner.length ? outer : [...outer, ...inner];
+}
+
+/** Lookup layers save their table of document frequencies beside no variable; Keras counts it as nothing, and so do we. */
+function leftOutTables(file: string, store: VariableStore): readonly Diagnostic[] {
+  const { tables } = store;
+  return tables.length === 0
+    ? []
+    : [note('NOT_A_VARIABLE', { file }, { count: tables.length, first: tables.slice(0, 5) })];
 }
 
 /** `.keras` holds an adapted kernel with its matrices already in it; Keras adds matrices of zeros when it loads it. */

@@ -24,6 +24,8 @@ export interface VariableStore {
   readonly names: ReadonlyMap<string, string>;
   /** Object path to the objects directly below it. */
   readonly below: ReadonlyMap<string, readonly string[]>;
+  /** Paths of tables of lookup layers, which are no variables. */
+  readonly tables: readonly string[];
 }
 
 /** Folders that hold a model's layers: of Keras 2.15 and 3, and of 2.11 to 2.14. */
@@ -41,6 +43,7 @@ export function readStore(files: readonly Hdf5File[], label: string): VariableSt
   const found = new Map<string, Map<number, Hdf5Dataset>>();
   const names = new Map<string, string>();
   const below = new Map<string, Set<string>>();
+  const tables: string[] = [];
   const note = (object: string): void => {
     for (let path = object; path !== ''; ) {
       const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
@@ -67,7 +70,10 @@ export function readStore(files: readonly Hdf5File[], label: string): VariableSt
       const object = objectOf(path.slice(0, Math.max(cut, 0)));
       const key = path.slice(cut + 1);
       const position = Number(key);
-      if (object !== undefined && LOOKUP_TABLES.has(key)) continue;
+      if (object !== undefined && LOOKUP_TABLES.has(key)) {
+        tables.push(path);
+        continue;
+      }
       if (object === undefined || !/^\d+$/.test(key)) {
         throw malformed(label, path, 'this is not where Keras puts an array');
       }
@@ -88,7 +94,7 @@ export function readStore(files: readonly Hdf5File[], label: string): VariableSt
     }
     arrays.set(object, list);
   }
-  return { label, arrays, names, below: new Map([...below].map(([path, set]) => [path, [...set]])) };
+  return { label, arrays, names, below: new Map([...below].map(([path, set]) => [path, [...set]])), tables };
 }
 
 function malformed(file: string, place: string, reason: string): BnsumError {

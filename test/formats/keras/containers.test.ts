@@ -58,3 +58,17 @@ describe('the same arrays in two containers', () => {
     }
   });
 });
+
+test.each(['lookup-tf-idf.keras', 'lookup-tf-idf.weights.h5'])(
+  '%s: the table of a lookup layer is left out and said so',
+  async (name) => {
+    const { value, diagnostics } = await openKeras(join(good, name));
+    await value.close();
+    expect(diagnostics).toContainEqual(
+      expect.objectContaining({
+        code: 'NOT_A_VARIABLE',
+        args: { count: 1, first: [expect.stringMatching(/lookup\/vars\/idf_weights$/)] },
+      }),
+    );
+  },
+);
