@@ -58,6 +58,7 @@ export async function git(words: readonly string[], into?: NodeJS.WritableStream
     throw new BnsumError({
       code: 'NOT_FOUND',
       reason: `git says: ${said.trim().replace(/^fatal: /, '') || `status ${status}`}`,
+      next: 'check the revision and the path, which counts from the repository’s root',
     });
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {

@@ -50,6 +50,7 @@ const NEXT_STEPS: ReadonlyMap<ErrorCode, string> = new Map([
   ['MALFORMED', 'the file is damaged or not what it claims; fetch or save it again'],
   ['MISMATCH', 'its parts do not belong together; save the model again'],
   ['NOT_A_MODEL', 'name the file that holds the model'],
+  ['NOT_FOUND', 'check the name'],
   ['TRUNCATED', 'the file is incomplete; fetch or save it again'],
   ['UNSAFE', 'write the model again in one piece'],
   ['UNSUPPORTED', 'save the model in another form that is read (bnsum --help lists them)'],

@@ -127,10 +127,10 @@ describe('openFileSource', () => {
       [at('empty.pt'), 'NOT_A_MODEL', /the file is empty/],
       [at('model.h5'), 'NOT_FOUND', /did you mean .*Model\.h5\?/],
       [at('model.keras'), 'NOT_FOUND', /did you mean .*Model\.h5\?/],
-      [at('nothing'), 'NOT_FOUND', /no such file \[/],
-      [at('Model.h5/x'), 'NOT_FOUND', /no such file/],
-      [at('x'.repeat(300)), 'IO', /too long/],
-      [`${at('a')}\0b`, 'NOT_FOUND', /no such file/],
+      [at('nothing'), 'NOT_FOUND', /no such file; check the path \[/],
+      [at('Model.h5/x'), 'NOT_FOUND', /no such file; check the path/],
+      [at('x'.repeat(300)), 'IO', /too long; check the path/],
+      [`${at('a')}\0b`, 'NOT_FOUND', /no such file; check the path/],
     ];
     for (const [path, code, message] of expected) {
       const error = await refusalOf(openFileSource(path));

@@ -229,21 +229,37 @@ function openError(label: string, error: unknown): BnsumError {
         ...facts,
         code: 'NOT_FOUND',
         reason: 'no such file',
-        ...(near === null ? {} : { next: `did you mean ${near}?` }),
+        next: near === null ? 'check the path' : `did you mean ${near}?`,
       });
     }
     case 'EACCES':
     case 'EPERM':
-      return new BnsumError({ ...facts, code: 'IO', reason: 'no permission to read it' });
+      return new BnsumError({
+        ...facts,
+        code: 'IO',
+        reason: 'no permission to read it',
+        next: 'make it readable first',
+      });
     case 'ELOOP':
-      return new BnsumError({ ...facts, code: 'IO', reason: 'is a symbolic link that may not be followed' });
+      return new BnsumError({
+        ...facts,
+        code: 'IO',
+        reason: 'is a symbolic link that may not be followed',
+        next: 'name the file that it leads to',
+      });
     case 'ENAMETOOLONG':
-      return new BnsumError({ ...facts, code: 'IO', reason: 'the path is too long' });
+      return new BnsumError({ ...facts, code: 'IO', reason: 'the path is too long', next: 'check the path' });
     case 'EMFILE':
     case 'ENFILE':
-      return new BnsumError({ ...facts, code: 'IO', reason: 'too many files are open' });
+      return new BnsumError({
+        ...facts,
+        code: 'IO',
+        reason: 'too many files are open',
+        next: 'name fewer files, or raise ulimit -n',
+      });
     default:
-      if (error instanceof TypeError) return new BnsumError({ ...facts, code: 'NOT_FOUND', reason: 'no such file' });
+      if (error instanceof TypeError)
+        return new BnsumError({ ...facts, code: 'NOT_FOUND', reason: 'no such file', next: 'check the path' });
       return new BnsumError({ ...facts, code: 'IO', reason: `cannot be opened (${errno})` });
   }
 }
