@@ -298,8 +298,10 @@ function compareLayer(work: Work, pair: LayerPair): void {
   const { a, b } = pair;
   const at = whereOf(a, b);
   if (a.kind !== b.kind) {
-    if (a.kind === 'unknown' && !a.known) leaveOut(work, 'layer', 'kind', 'a', a.path);
-    else if (b.kind === 'unknown' && !b.known) leaveOut(work, 'layer', 'kind', 'b', a.path);
+    // A kind read from tensors alone is a guess (the kernels of a convolution and of a transposed one look alike), and
+    // the tensors are compared. Of two guesses, different ones come from different tensors.
+    if (!a.known && (b.known || a.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'a', a.path);
+    else if (!b.known && (a.known || b.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'b', a.path);
     else work.changes.push({ code: 'kind', at, before: a.type || a.kind, after: b.type || b.kind });
   } else if (a.kind === 'unknown' && className(a.type) !== className(b.type) && a.type !== '' && b.type !== '') {
     work.changes.push({ code: 'kind', at, before: a.type, after: b.type });

@@ -552,7 +552,7 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
       : values.compared === 0
         ? 'there are no values to compare'
         : values.changedWeights + values.changedStatistics + values.changedOthers === 0
-          ? `${showCount(values.compared)} tensors have the same values`
+          ? `${values.compared === 1 ? '1 tensor has' : `${showCount(values.compared)} tensors have`} the same values`
           : `values differ in ${showCount(values.changedWeights + values.changedStatistics + values.changedOthers)} of ${showCount(values.compared)} tensors (weights: ${showCount(values.changedWeights)}, statistics: ${showCount(values.changedStatistics)}, others: ${showCount(values.changedOthers)})`;
   const count = groupChanges(comparison.changes).length;
   const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;

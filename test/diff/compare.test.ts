@@ -195,6 +195,22 @@ describe('what it means', () => {
   });
 });
 
+test('a kind that one side guesses from its tensors is not compared; one that both tell is', async () => {
+  const weights = [{ role: 'weight', class: 'weight' as const, shape: [4, 4, 3, 3] }];
+  const side = (kind: 'conv' | 'conv_transpose', told: boolean) =>
+    sideOfModel(
+      'file',
+      modelOf({
+        layers: [{ path: 'up', kind, type: told ? kind : '', attrs: new Map(told ? [['stride', 2]] : []), weights }],
+      }),
+    );
+  const told = await compare(side('conv_transpose', true), side('conv', false), STRUCTURE);
+  expect(told.changes).toEqual([]);
+  expect(told.notCompared).toContainEqual(expect.objectContaining({ name: 'kind', silent: 'b', layers: ['up'] }));
+  const both = await compare(side('conv_transpose', true), side('conv', true), STRUCTURE);
+  expect(both.changes.map((change) => change.code)).toContain('kind');
+});
+
 describe('across frameworks', () => {
   test('ResNet50: 79,680 without a remainder, in biases and statistics', async () => {
     const found = await compareFiles('pairs/resnet50.config.json', 'pairs/resnet50.pt', STRUCTURE);
