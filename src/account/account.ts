@@ -6,7 +6,7 @@ import type { Layer, Model, Weight, WeightClass } from '../ir/model.ts';
 import { type Count, minus, plus, total } from './count.ts';
 import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
 import { accountOptimizer, type OptimizerAccount } from './optimizer.ts';
-import { addTally, firstOwners, NOTHING, RULES, type Rule, type RuleName, select, type Tally, tally } from './rules.ts';
+import { countable, counts, firstOwners, measure, RULES, type Rule, type RuleName, type Tally } from './rules.ts';
 
 /** Counts of one row: elements, each tensor at its first owner. */
 export interface LayerCounts {
@@ -78,55 +78,46 @@ function addCounts(a: LayerCounts, b: LayerCounts): LayerCounts {
   };
 }
 
-/** Sums of entries by layer, in one walk. */
-export function byLayer(entries: readonly Entry[]): ReadonlyMap<string, Tally> {
-  const sums = new Map<string, Tally>();
-  for (const entry of entries) {
-    sums.set(entry.layer, addTally(sums.get(entry.layer) ?? NOTHING, { elements: entry.elements, bytes: entry.bytes }));
-  }
-  return sums;
-}
+type Sums = { -readonly [K in keyof LayerCounts]: LayerCounts[K] };
 
 function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, LayerAccount> {
-  const own = new Map<string, { -readonly [K in keyof LayerCounts]: LayerCounts[K] }>();
-  for (const layer of model.layers) own.set(layer.path, { keras: 0, torch: 0, buffers: 0, bytes: 0 });
+  const accounts = new Map<string, { readonly own: Sums; subtree: LayerCounts }>();
+  for (const layer of model.layers) {
+    const own: Sums = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
+    // A leaf's sum is its own counts, the same object.
+    accounts.set(layer.path, { own, subtree: own });
+  }
   const add = (rule: Rule, all: readonly Entry[], key: 'keras' | 'torch' | 'buffers', hasBytes: boolean): void => {
-    for (const entry of select(rule, all) ?? []) {
-      const counts = own.get(entry.layer);
-      if (counts === undefined) continue;
-      counts[key] = plus(counts[key], entry.elements);
-      if (hasBytes) counts.bytes = plus(counts.bytes, entry.bytes);
+    for (const entry of countable(rule, all)) {
+      const own = counts(rule, entry) ? accounts.get(entry.layer)?.own : undefined;
+      if (own === undefined) continue;
+      own[key] = plus(own[key], entry.elements);
+      if (hasBytes) own.bytes = plus(own.bytes, entry.bytes);
     }
   };
   const ofKeras = model.dialect === 'keras';
   add(RULES['keras.total'], entries.keras, 'keras', ofKeras);
   add(RULES['torch.parameters'], entries.torch, 'torch', !ofKeras);
   add(RULES['torch.buffers'], entries.torch, 'buffers', !ofKeras);
-  const subtrees = subtreeSums(model, own);
-  return new Map(
-    model.layers.map((layer) => {
-      const counts = own.get(layer.path) ?? NO_COUNTS;
-      return [layer.path, { own: counts, subtree: subtrees.get(layer.path) ?? counts }];
-    }),
-  );
-}
 
-function subtreeSums(model: Model, own: ReadonlyMap<string, LayerCounts>): ReadonlyMap<string, LayerCounts> {
   const children = childrenOf(model);
-  const sums = new Map<string, LayerCounts>();
   // Parents before children, then summed from the leaves up.
-  const queue: Layer[] = [...(children.get(null) ?? [])];
-  for (let index = 0; index < queue.length; index += 1) {
-    const layer = queue[index];
-    if (layer) for (const child of children.get(layer.path) ?? []) queue.push(child);
+  const parents: { readonly path: string; readonly below: readonly Layer[] }[] = [];
+  const queue: (string | null)[] = [null];
+  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
+    const below = children.get(path);
+    if (below === undefined) continue;
+    if (path !== null) parents.push({ path, below });
+    for (const child of below) if (children.has(child.path)) queue.push(child.path);
   }
-  for (const layer of queue.reverse()) {
-    let sum = own.get(layer.path) ?? NO_COUNTS;
-    // A leaf's sum is its own counts, the same object.
-    for (const child of children.get(layer.path) ?? []) sum = addCounts(sum, sums.get(child.path) ?? NO_COUNTS);
-    sums.set(layer.path, sum);
+  for (const { path, below } of parents.reverse()) {
+    const account = accounts.get(path);
+    if (account === undefined) continue;
+    let sum: LayerCounts = account.own;
+    for (const child of below) sum = addCounts(sum, accounts.get(child.path)?.subtree ?? NO_COUNTS);
+    account.subtree = sum;
   }
-  return sums;
+  return accounts;
 }
 
 /** Statistics that inference reads as they are (Normalization's mean, InstanceNorm's); spectral vectors serve training. */
@@ -152,15 +143,27 @@ function foldingOf(model: Model): readonly Fold[] | null {
   return norms.every((layer) => planned.has(layer.path)) ? plan : null;
 }
 
+function foldedSize(model: Model, entries: Entries, folding: readonly Fold[]): Count {
+  const layers = new Map<string, Layer>();
+  for (const layer of model.layers) layers.set(layer.path, layer);
+  let size = total(folding.map((fold) => fold.elementsAfter));
+  for (const entry of firstOwners(entries.torch)) {
+    if (survivesFolding(entry, layers.get(entry.layer))) size = plus(size, entry.elements);
+  }
+  return size;
+}
+
 function dtypeTotals(entries: readonly Entry[]): readonly DTypeTotal[] {
   const sums = new Map<DType, { tensors: number; elements: Count; bytes: Count }>();
   for (const entry of firstOwners(entries)) {
-    const sum = sums.get(entry.dtype) ?? { tensors: 0, elements: 0, bytes: 0 };
-    sums.set(entry.dtype, {
-      tensors: sum.tensors + 1,
-      elements: plus(sum.elements, entry.elements),
-      bytes: plus(sum.bytes, entry.bytes),
-    });
+    let sum = sums.get(entry.dtype);
+    if (sum === undefined) {
+      sum = { tensors: 0, elements: 0, bytes: 0 };
+      sums.set(entry.dtype, sum);
+    }
+    sum.tensors += 1;
+    sum.elements = plus(sum.elements, entry.elements);
+    sum.bytes = plus(sum.bytes, entry.bytes);
   }
   return [...sums]
     .map(([dtype, sum]) => ({ dtype, ...sum }))
@@ -175,8 +178,7 @@ export function account(model: Model): Accounting {
   const entries = entriesOf(model);
   const sums = new Map<RuleName, Tally | null>();
   for (const [name, rule] of Object.entries(RULES) as [RuleName, Rule][]) {
-    const chosen = select(rule, rule.of === 'keras' ? entries.keras : entries.torch);
-    sums.set(name, chosen === null ? null : tally(chosen));
+    sums.set(name, measure(rule, rule.of === 'keras' ? entries.keras : entries.torch));
   }
   const elements = (name: RuleName): Count | null => sums.get(name)?.elements ?? null;
   const known = (name: RuleName): Count => elements(name) ?? 0;
@@ -184,8 +186,6 @@ export function account(model: Model): Accounting {
   const optimizer = accountOptimizer(model, entries.keras);
   const folding = foldingOf(model);
   const layers = layerAccounts(model, entries);
-  const paths = new Map(model.layers.map((layer) => [layer.path, layer]));
-  const left = firstOwners(entries.torch).filter((entry) => survivesFolding(entry, paths.get(entry.layer)));
   const compiled = model.dialect === 'keras' && optimizer.account.built;
 
   const totals: Totals = {
@@ -204,7 +204,7 @@ export function account(model: Model): Accounting {
     },
     state: { elements: known('state.elements'), unique: known('state.unique') },
     inference: {
-      elements: folding === null ? null : plus(tally(left).elements, total(folding.map((fold) => fold.elementsAfter))),
+      elements: folding === null ? null : foldedSize(model, entries, folding),
     },
   };
   requireRowsToAddUp(totals, layers);
@@ -226,8 +226,12 @@ export function account(model: Model): Accounting {
 }
 
 function requireRowsToAddUp(totals: Totals, layers: ReadonlyMap<string, LayerAccount>): void {
-  let rows = NO_COUNTS;
-  for (const layer of layers.values()) rows = addCounts(rows, layer.own);
+  const rows: Sums = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
+  for (const { own } of layers.values()) {
+    rows.keras = plus(rows.keras, own.keras);
+    rows.torch = plus(rows.torch, own.torch);
+    rows.buffers = plus(rows.buffers, own.buffers);
+  }
   const gaps: readonly (readonly [string, Count, Count])[] = [
     ['Keras', rows.keras, totals.keras.total],
     ['PyTorch', rows.torch, totals.torch.parameters],

@@ -3,8 +3,8 @@ import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { byteLengthOf, type DType } from '../ir/dtype.ts';
 import { isBnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
-import type { Layer, Model, Shape, Weight, WeightClass } from '../ir/model.ts';
-import type { Expr, Twin, TwinModule, TwinSource } from '../layers/family.ts';
+import type { Layer, Model, NormAttrs, Shape, Weight, WeightClass } from '../ir/model.ts';
+import type { Expr, Twin, TwinModule, TwinSource, TwinTensor } from '../layers/family.ts';
 import { familyOfKind, twinOf } from '../layers/registry.ts';
 
 /** One tensor as a framework would hold it: the unit that every accounting rule counts. */
@@ -33,8 +33,8 @@ export interface Entries {
   readonly torch: readonly Entry[];
   /** Layers counted by their own tensors for want of a twin. */
   readonly untwinned: ReadonlySet<string>;
-  /** torch.nn modules by layer path, of the twin or of the file itself. */
-  readonly modules: ReadonlyMap<string, readonly TwinModule[]>;
+  /** Classes of the twin's modules by layer path. */
+  readonly types: ReadonlyMap<string, readonly string[]>;
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -42,7 +42,8 @@ export interface Entries {
 export function childrenOf(model: Model): ReadonlyMap<string | null, readonly Layer[]> {
   const known = childrenByModel.get(model);
   if (known !== undefined) return known;
-  const paths = new Set(model.layers.map((layer) => layer.path));
+  const paths = new Set<string>();
+  for (const layer of model.layers) paths.add(layer.path);
   const children = new Map<string | null, Layer[]>();
   for (const layer of model.layers) {
     const key = layer.parent !== null && layer.parent !== layer.path && paths.has(layer.parent) ? layer.parent : null;
@@ -109,7 +110,8 @@ function placeOf(
   inputs: ReadonlyMap<string, readonly Shape[]>,
 ): Place {
   // Depth is bounded by limits.moduleDepth, which the readers enforce.
-  const below = (children.get(layer.path) ?? []).map((child) => placeOf(child, children, inputs));
+  const held = children.get(layer.path);
+  const below = held === undefined ? NO_PLACES : held.map((child) => placeOf(child, children, inputs));
   const source: TwinSource = {
     path: layer.path,
     kind: layer.kind,
@@ -117,10 +119,13 @@ function placeOf(
     norm: layer.norm,
     weights: layer.weights,
     inputs: inputs.get(layer.path) ?? null,
-    children: below.map((place) => place.source),
+    children: held === undefined ? NO_SOURCES : below.map((place) => place.source),
   };
   return { layer, source, children: below };
 }
+
+const NO_PLACES: readonly Place[] = [];
+const NO_SOURCES: readonly TwinSource[] = [];
 
 function placeAt(place: Place, path: readonly number[]): Place | undefined {
   let at: Place | undefined = place;
@@ -132,10 +137,13 @@ function weightAt(place: Place, role: string, child: readonly number[]): Weight 
   return placeAt(place, child)?.layer.weights.find((weight) => weight.role === role);
 }
 
+/** The layer itself, among the places of a twin. */
+const OWN: readonly number[] = [];
+
 function sourcesOf(expr: Expr): readonly { role: string; child: readonly number[] }[] {
   switch (expr.op) {
     case 'source':
-      return [{ role: expr.role, child: expr.child ?? [] }];
+      return [{ role: expr.role, child: expr.child ?? OWN }];
     case 'fill':
       return [];
     case 'concat':
@@ -171,6 +179,37 @@ function identityOf(expr: Expr, place: Place): string {
   }
 }
 
+/** Twins of plain layers by their neutral attributes, which alike layers share. */
+type KnownTwins = WeakMap<NormAttrs, { readonly source: TwinSource; readonly twin: Twin }>;
+
+/** Whether two layers without children and graph differ in nothing that a twin is derived from, except their names. */
+function areAlike(a: TwinSource, b: TwinSource): boolean {
+  if (a.kind !== b.kind || a.type !== b.type || a.norm !== b.norm || a.weights.length !== b.weights.length)
+    return false;
+  return a.weights.every((weight, index) => {
+    const other = b.weights[index];
+    const { tensor } = weight;
+    if (other === undefined || weight.role !== other.role || weight.class !== other.class) return false;
+    if (weight.isParameter !== other.isParameter || weight.trainable !== other.trainable) return false;
+    if (tensor.dtype !== other.tensor.dtype || tensor.shape.length !== other.tensor.shape.length) return false;
+    return tensor.shape.every((size, axis) => size === other.tensor.shape[axis]);
+  });
+}
+
+/** The twin of a layer, taken from a layer that is alike where there is one: a large model has thousands of them. */
+function twinLike(place: Place, toward: 'torch' | 'keras', known: KnownTwins): Twin | null {
+  const { source } = place;
+  if (source.children.length > 0 || source.inputs !== null) return twinToward(place, toward);
+  const earlier = known.get(source.norm);
+  if (earlier !== undefined && areAlike(earlier.source, source)) return earlier.twin;
+  const twin = twinToward(place, toward);
+  // Diagnostics and refusals name their layer.
+  if (twin !== null && twin.refused === undefined && twin.diagnostics.length === 0) {
+    known.set(source.norm, { source, twin });
+  }
+  return twin;
+}
+
 /** The twin of a layer in the other dialect; null: its kind has none at all. */
 function twinToward(place: Place, toward: 'torch' | 'keras'): Twin | null {
   const family = familyOfKind(place.layer.kind);
@@ -185,7 +224,11 @@ function twinToward(place: Place, toward: 'torch' | 'keras'): Twin | null {
   }
 }
 
-function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>): Entry[] {
+function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>, into: Entry[]): void {
+  if (place.children.length === 0 && twin.tensors.every((tensor) => sourceOf(tensor.from) !== undefined)) {
+    for (const tensor of twin.tensors) into.push(movedEntry(place, tensor));
+    return;
+  }
   const owners: (string | null)[] = twin.tensors.map((tensor) => {
     const child = sourcesOf(tensor.from)[0]?.child;
     return child === undefined ? null : (placeAt(place, child)?.layer.path ?? place.layer.path);
@@ -193,12 +236,12 @@ function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>): E
   // A filled tensor stands on the row of the tensor that it follows (the second bias of one direction of a Bidirectional).
   for (let index = 1; index < owners.length; index += 1) owners[index] ??= owners[index - 1] ?? null;
   for (let index = owners.length - 2; index >= 0; index -= 1) owners[index] ??= owners[index + 1] ?? null;
-  return twin.tensors.map((tensor, index) => {
+  twin.tensors.forEach((tensor, index) => {
     const sources = sourcesOf(tensor.from).map(({ role, child }) => weightAt(place, role, child));
     const elements = countElements(tensor.shape, undefined, `${place.layer.path} ${tensor.name}`);
     const owner = owners[index] ?? place.layer.path;
     const givers = sources.length > 0 ? sources : weightsBelow(place).filter((weight) => weight.class === 'weight');
-    return {
+    into.push({
       layer: owner,
       role: tensor.name,
       class: tensor.class,
@@ -211,8 +254,37 @@ function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>): E
       identity:
         sources.length === 0 ? `new:${place.layer.path}:${tensor.name}` : `twin:${identityOf(tensor.from, place)}`,
       filled: sources.length === 0,
-    };
+    });
   });
+}
+
+/** The one weight that an expression moves; undefined when it joins several, or none. */
+function sourceOf(expr: Expr): Extract<Expr, { op: 'source' }> | undefined {
+  if (expr.op === 'source') return expr;
+  return expr.op === 'fill' || expr.op === 'concat' || expr.op === 'compute' ? undefined : sourceOf(expr.of);
+}
+
+/** What nearly every tensor of a twin is: one weight of the layer itself, moved. */
+function movedEntry(place: Place, tensor: TwinTensor): Entry {
+  const { path } = place.layer;
+  const elements = countElements(tensor.shape, undefined, `${path} ${tensor.name}`);
+  const moved = sourceOf(tensor.from);
+  const giver = moved === undefined ? undefined : weightAt(place, moved.role, moved.child ?? OWN);
+  const trainable = giver === undefined ? null : giver.trainable;
+  return {
+    layer: path,
+    role: tensor.name,
+    class: tensor.class,
+    isParameter: tensor.isParameter,
+    trainable: tensor.trainable && tensor.isParameter ? trainable : false,
+    shape: tensor.shape,
+    dtype: tensor.dtype,
+    elements,
+    bytes: byteLengthOf(tensor.dtype, elements),
+    // One flat text: the pieces of a concatenation would stay in memory beside it.
+    identity: ['twin:', identityOf(tensor.from, place)].join(''),
+    filled: false,
+  };
 }
 
 /** false as soon as one source is frozen, null when none is but one is not known. */
@@ -261,7 +333,9 @@ export function entriesOf(model: Model): Entries {
   const own: Entry[] = [];
   const other: Entry[] = [];
   const untwinned = new Set<string>();
-  const modules = new Map<string, readonly TwinModule[]>();
+  const types = new Map<string, readonly string[]>();
+  const namesOf = new WeakMap<readonly TwinModule[], readonly string[]>();
+  const known: KnownTwins = new WeakMap();
   const diagnostics: Diagnostic[] = [];
   const toward = model.dialect === 'keras' ? 'torch' : 'keras';
 
@@ -283,13 +357,22 @@ export function entriesOf(model: Model): Entries {
   }
 
   const visit = (layer: Layer): void => {
+    const family = familyOfKind(layer.kind);
+    const isBare = layer.weights.length === 0 && !absorbsChildren(layer);
+    if (isBare && (toward === 'torch' ? family?.toTorch : family?.toKeras) === undefined) {
+      // A container, mostly: nothing of its own, and its children stand for themselves.
+      for (const child of children.get(layer.path) ?? []) visit(child);
+      return;
+    }
     const whole = absorbsChildren(layer);
     const place = placeOf(layer, whole ? children : NO_CHILDREN, inputs);
-    const twin = twinToward(place, toward);
+    const twin = twinLike(place, toward, known);
     const held = whole ? weightsBelow(place) : layer.weights;
     if (twin !== null && twin.refused === undefined) {
-      other.push(...twinEntries(place, twin));
-      modules.set(layer.path, twin.modules);
+      twinEntries(place, twin, other);
+      const names = namesOf.get(twin.modules) ?? twin.modules.map((module) => module.type);
+      namesOf.set(twin.modules, names);
+      if (names.length > 0) types.set(layer.path, names);
     } else if (whole && layer.weights.length === 0 && (twin === null || layer.kind === 'time_distributed')) {
       // A wrapper that only forwards, around what is no single layer: its children stand for themselves.
       for (const child of children.get(layer.path) ?? []) visit(child);
@@ -312,6 +395,6 @@ export function entriesOf(model: Model): Entries {
   for (const layer of children.get(null) ?? []) visit(layer);
 
   return toward === 'torch'
-    ? { keras: own, torch: other, untwinned, modules, diagnostics }
-    : { keras: other, torch: own, untwinned, modules, diagnostics };
+    ? { keras: own, torch: other, untwinned, types, diagnostics }
+    : { keras: other, torch: own, untwinned, types, diagnostics };
 }

@@ -1,10 +1,10 @@
 import { BnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Layer, Model } from '../ir/model.ts';
-import { type Accounting, byLayer, survivesFolding } from './account.ts';
+import { type Accounting, survivesFolding } from './account.ts';
 import { type Count, minus, plus, total } from './count.ts';
 import type { Entry } from './entries.ts';
-import { firstOwners, RULES, select } from './rules.ts';
+import { countable, counts, firstOwners, RULES } from './rules.ts';
 
 /** A number that a rule gives. */
 export interface Landmark {
@@ -116,23 +116,28 @@ export function apartKind(entry: Entry, layer: Layer | undefined): StepKind {
 
 function kerasToTorch(model: Model, accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
   const steps = gatherSteps<StepKind>();
-  const keras = select(RULES['keras.total'], accounting.entries.keras) ?? [];
-  const parameters = select(RULES['torch.parameters'], accounting.entries.torch) ?? [];
   // What both call trained weights must come out equal, layer by layer; the rest has a name.
-  for (const entry of keras) {
-    if (entry.class === 'weight') continue;
-    steps.add(apartKind(entry, layers.get(entry.layer)), minus(0, entry.elements), entry.layer);
+  const gaps = new Map<string, Count>();
+  const keras = RULES['keras.total'];
+  for (const entry of countable(keras, accounting.entries.keras)) {
+    if (!counts(keras, entry)) continue;
+    if (entry.class === 'weight') gaps.set(entry.layer, minus(gaps.get(entry.layer) ?? 0, entry.elements));
+    else steps.add(apartKind(entry, layers.get(entry.layer)), minus(0, entry.elements), entry.layer);
   }
-  for (const entry of parameters) {
-    if (!entry.filled) continue;
+  const parameters = RULES['torch.parameters'];
+  for (const entry of countable(parameters, accounting.entries.torch)) {
+    if (!counts(parameters, entry)) continue;
+    if (!entry.filled) {
+      gaps.set(entry.layer, plus(gaps.get(entry.layer) ?? 0, entry.elements));
+      continue;
+    }
     const kind = layers.get(entry.layer)?.kind ?? 'unknown';
     const filledKind = RECURRENT.has(kind) ? 'second_bias' : NORMS.has(kind) ? 'filled_scale' : 'filled';
     steps.add(filledKind, entry.elements, entry.layer);
   }
-  const weights = byLayer(keras.filter((entry) => entry.class === 'weight'));
-  const moved = byLayer(parameters.filter((entry) => !entry.filled));
   for (const layer of model.layers) {
-    const gap = minus(moved.get(layer.path)?.elements ?? 0, weights.get(layer.path)?.elements ?? 0);
+    const gap = gaps.get(layer.path) ?? 0;
+    if (gap === 0) continue;
     // Read from PyTorch's side, the two biases become one by adding, so neither is filled.
     const recurrent = RECURRENT.has(layer.kind) && model.dialect !== 'keras' && gap > 0;
     steps.add(recurrent ? 'second_bias' : 'restructured', gap, layer.path);
@@ -140,12 +145,20 @@ function kerasToTorch(model: Model, accounting: Accounting, layers: ReadonlyMap<
   return steps.take(ORDER);
 }
 
+/** Tells the first owner of a tensor from its further names. */
+function firstOf(entries: readonly Entry[]): (entry: Entry) => boolean {
+  const owners = firstOwners(entries);
+  if (owners.length === entries.length) return () => true;
+  const first = new Set(owners);
+  return (entry) => first.has(entry);
+}
+
 function torchToState(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
   const steps = gatherSteps<StepKind>();
   const all = accounting.entries.torch;
-  const first = new Set(firstOwners(all));
+  const isFirst = firstOf(all);
   for (const entry of all) {
-    if (!first.has(entry)) steps.add('repeated_keys', entry.elements, entry.layer);
+    if (!isFirst(entry)) steps.add('repeated_keys', entry.elements, entry.layer);
     else if (!entry.isParameter) steps.add(apartKind(entry, layers.get(entry.layer)), entry.elements, entry.layer);
   }
   return steps.take(ORDER);
@@ -153,9 +166,9 @@ function torchToState(accounting: Accounting, layers: ReadonlyMap<string, Layer>
 
 function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
   const steps = gatherSteps<StepKind>();
-  const first = new Set(firstOwners(accounting.entries.torch));
+  const isFirst = firstOf(accounting.entries.torch);
   for (const entry of accounting.entries.torch) {
-    if (!first.has(entry)) steps.add('repeated_keys', minus(0, entry.elements), entry.layer);
+    if (!isFirst(entry)) steps.add('repeated_keys', minus(0, entry.elements), entry.layer);
     else if (!survivesFolding(entry, layers.get(entry.layer))) {
       const kind = entry.isParameter ? 'folded_affine' : apartKind(entry, layers.get(entry.layer));
       steps.add(kind, minus(0, entry.elements), entry.layer);
@@ -172,7 +185,8 @@ function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, La
  * of a compiled Keras model. Every stage is exact: a remainder throws BnsumError INTERNAL.
  */
 export function explain(model: Model, accounting: Accounting): Explanation {
-  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const layers = new Map<string, Layer>();
+  for (const layer of model.layers) layers.set(layer.path, layer);
   const { totals } = accounting;
   const keras: Landmark = { rule: 'keras.total', elements: totals.keras.total };
   const torch: Landmark = { rule: 'torch.parameters', elements: totals.torch.parameters };

@@ -58,11 +58,9 @@ export function firstOwners(entries: readonly Entry[]): readonly Entry[] {
   const known = owners.get(entries);
   if (known !== undefined) return known;
   const seen = new Set<string>();
-  const first = entries.filter((entry) => {
-    if (seen.has(entry.identity)) return false;
-    seen.add(entry.identity);
-    return true;
-  });
+  for (const entry of entries) seen.add(entry.identity);
+  // Nothing is shared, as in most models: the list itself, whose copy would be as long.
+  const first = seen.size === entries.length ? entries : entries.filter((entry) => seen.delete(entry.identity));
   owners.set(entries, first);
   return first;
 }
@@ -72,17 +70,36 @@ export interface Tally {
   readonly bytes: Count;
 }
 
-export const NOTHING: Tally = { elements: 0, bytes: 0 };
+/** Whether a rule counts an entry, trainability apart. */
+export function counts(rule: Rule, entry: Entry): boolean {
+  return rule.classes.has(entry.class) && (rule.parameter === undefined || entry.isParameter === rule.parameter);
+}
 
-export function addTally(a: Tally, b: Tally): Tally {
-  return { elements: plus(a.elements, b.elements), bytes: plus(a.bytes, b.bytes) };
+/** What a rule looks through: every name, or the first of each identity. */
+export function countable(rule: Rule, all: readonly Entry[]): readonly Entry[] {
+  return rule.unique === 'identity' ? firstOwners(all) : all;
+}
+
+/** The sum of what `select` would list; null when it asks for a flag that the file does not state. */
+export function measure(rule: Rule, all: readonly Entry[]): Tally | null {
+  let elements: Count = 0;
+  let bytes: Count = 0;
+  for (const entry of countable(rule, all)) {
+    if (!counts(rule, entry)) continue;
+    if (rule.trainable !== undefined) {
+      const trained = isTrained(entry);
+      if (trained === null) return null;
+      if (trained !== rule.trainable) continue;
+    }
+    elements = plus(elements, entry.elements);
+    bytes = plus(bytes, entry.bytes);
+  }
+  return { elements, bytes };
 }
 
 /** The entries that a rule counts; null when it asks for a flag that the file does not state. */
 export function select(rule: Rule, all: readonly Entry[]): readonly Entry[] | null {
-  const entries = (rule.unique === 'identity' ? firstOwners(all) : all).filter(
-    (entry) => rule.classes.has(entry.class) && (rule.parameter === undefined || entry.isParameter === rule.parameter),
-  );
+  const entries = countable(rule, all).filter((entry) => counts(rule, entry));
   if (rule.trainable === undefined) return entries;
   if (entries.some((entry) => isTrained(entry) === null)) return null;
   return entries.filter((entry) => isTrained(entry) === rule.trainable);

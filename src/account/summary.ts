@@ -132,11 +132,15 @@ function outputShapeOf(shapes: readonly (Shape | null)[] | undefined): SummaryLa
 }
 
 function dtypeOf(layer: Layer): string | null {
-  const weights = layer.weights.some((weight) => weight.class === 'weight')
-    ? layer.weights.filter((weight) => weight.class === 'weight')
-    : layer.weights;
-  const dtypes = new Set(weights.map((weight) => weight.tensor.dtype));
-  return dtypes.size === 1 ? ([...dtypes][0] ?? null) : null;
+  let found: string | null = null;
+  // Of the trained weights where there are any, else of all.
+  const isTrained = layer.weights.some((weight) => weight.class === 'weight');
+  for (const weight of layer.weights) {
+    if (isTrained && weight.class !== 'weight') continue;
+    if (found !== null && found !== weight.tensor.dtype) return null;
+    found = weight.tensor.dtype;
+  }
+  return found;
 }
 
 function flagOf(value: NormValue | undefined): boolean | null {
@@ -173,6 +177,12 @@ function batchNormFacts(layer: Layer): BatchNormFacts {
   };
 }
 
+function elementsOf(shape: readonly number[]): number {
+  let product = 1;
+  for (const axis of shape) product *= axis;
+  return product;
+}
+
 /** Parts of a container's config that its children's rows show. */
 const SHOWN_BELOW: ReadonlySet<string> = new Set([
   'backward_layer',
@@ -186,7 +196,7 @@ const SHOWN_BELOW: ReadonlySet<string> = new Set([
 ]);
 
 function attrsOf(layer: Layer): JsonObject {
-  if (!layer.container) return layer.attrs;
+  if (!layer.container || layer.attrs.size === 0) return layer.attrs;
   return new Map([...layer.attrs].filter(([key]) => !SHOWN_BELOW.has(key)));
 }
 
@@ -242,7 +252,7 @@ export function summarise(
         shape: tensor.shape,
         dtype: tensor.dtype,
         class: weightClass,
-        elements: tensor.shape.reduce((product, axis) => product * axis, 1),
+        elements: elementsOf(tensor.shape),
         bytes: tensor.byteLength,
       })),
     };

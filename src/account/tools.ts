@@ -78,9 +78,8 @@ const UNSEEN_MODULES: ReadonlySet<string> = new Set([
  */
 function torchsummary(model: Model, accounting: Accounting): Omit<ToolFigure, 'tool'> {
   const kinds = new Map(model.layers.map((layer) => [layer.path, layer]));
-  const hasLstm = [...accounting.entries.modules.values()].some((modules) =>
-    modules.some((one) => one.type === 'LSTM'),
-  );
+  const { types } = accounting.entries;
+  const hasLstm = [...new Set(types.values())].some((list) => list.includes('LSTM'));
   if (hasLstm || model.layers.some((layer) => layer.kind === 'lstm' && layer.weights.length > 0)) {
     return { elements: null, crashes: true, reason: 'lstm_crash' };
   }
@@ -94,7 +93,7 @@ function torchsummary(model: Model, accounting: Accounting): Omit<ToolFigure, 't
     const word = entry.role.slice(entry.role.lastIndexOf('.') + 1);
     if (!entry.isParameter || (word !== 'weight' && word !== 'bias')) continue;
     const layer = kinds.get(entry.layer);
-    const unseen = accounting.entries.modules.get(entry.layer)?.some((module) => UNSEEN_MODULES.has(module.type));
+    const unseen = types.get(entry.layer)?.some((type) => UNSEEN_MODULES.has(type));
     if (unseen === true || layer?.kind === 'attention') continue;
     const key = `${entry.layer}/${entry.role}`;
     if (seen.has(key)) continue;

@@ -22,7 +22,7 @@ export function makeStorageIds(label: string): {
     persist(id) {
       if (itemsOf(id)?.[0] !== 'storage') return false;
       try {
-        return readStorageId(id, known, label, '');
+        return readStorageId(id, known, label, () => '');
       } catch (error) {
         if (!isBnsumError(error)) throw error;
         if (refused.length < 100) refused.push(error.reason);

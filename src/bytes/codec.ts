@@ -11,6 +11,8 @@ export interface Inflate {
   crc32(bytes: Uint8Array, seed?: number): number;
   /** A SHA-256 in the making. */
   sha256(): Hasher;
+  /** Reads ranges of `bytes` as text, one character a byte (ISO 8859-1): directories have a name per member. */
+  latin1(bytes: Uint8Array): (start: number, end: number) => string;
 }
 
 export interface Hasher {

@@ -1,5 +1,6 @@
 import { BnsumError, type ErrorCode } from '../ir/error.ts';
 import { LIMITS } from '../ir/limits.ts';
+import { codec } from './codec.ts';
 import type { ByteSource } from './source.ts';
 
 /**
@@ -58,6 +59,8 @@ export interface DirectoryEntry {
 
 export interface Directory {
   readonly entries: readonly DirectoryEntry[];
+  /** The last entry of each name. */
+  readonly byName: ReadonlyMap<string, DirectoryEntry>;
   /** Where the directory starts, and the members end. */
   readonly start: number;
   /** The directory itself, which `nameStart` points into. */
@@ -75,6 +78,7 @@ const END64_SIGNATURE = 0x06064b50;
 const ENTRY_SIGNATURE = 0x02014b50;
 const ENTRY_BYTES = 46;
 const LOCAL_BYTES = 30;
+const NO_EXTRA: Uint8Array = new Uint8Array(0);
 /** An extra field and a data descriptor: what may lie between two members without the directory saying so. */
 const MOST_UNSEEN = 65_535 + 24;
 /** Encrypted, patched data, strong encryption, masked headers. */
@@ -150,8 +154,7 @@ export async function readDirectory(source: ByteSource, notice: Noticing): Promi
       : await source.read(start, end.position);
   const entries = parseEntries(source, bytes, { start, prefix, count: end.count }, notice);
   settleRanges(source, entries, { start, prefix }, notice);
-  settleNames(entries, notice);
-  return { entries, start, bytes };
+  return { entries, byName: settleNames(entries, notice), start, bytes };
 }
 
 async function findEnd(source: ByteSource, tail: Uint8Array, tailStart: number, notice: Noticing): Promise<End> {
@@ -255,6 +258,7 @@ function parseEntries(
   notice: Noticing,
 ): DirectoryEntry[] {
   const view = viewOf(bytes);
+  const text = codec().latin1(bytes);
   const entries: DirectoryEntry[] = [];
   let at = 0;
   while (at < bytes.byteLength) {
@@ -273,22 +277,20 @@ function parseEntries(
       throw broken(source, place, `a member name of ${nameLength} bytes, the limit is ${LIMITS.zipNameBytes}`, 'LIMIT');
     }
     const flags = view.getUint16(at + 8, true);
-    const rawName = bytes.subarray(at + ENTRY_BYTES, at + ENTRY_BYTES + nameLength);
-    const name = decodeName(source, place, rawName, (flags & 0x800) !== 0);
-    const extra = bytes.subarray(at + ENTRY_BYTES + nameLength, at + ENTRY_BYTES + nameLength + extraLength);
-    const sizes = wideSizes(source, place, extra, {
-      size: view.getUint32(at + 24, true),
-      compressedSize: view.getUint32(at + 20, true),
-      localOffset: view.getUint32(at + 42, true),
-      disk: view.getUint16(at + 34, true),
-    });
-    if (sizes === null) notice('bad-extra', name, 'an extra field of the zip directory runs past its area');
-    const settled = sizes ?? {
+    const nameEnd = at + ENTRY_BYTES + nameLength;
+    const name = isAscii(bytes, at + ENTRY_BYTES, nameEnd)
+      ? text(at + ENTRY_BYTES, nameEnd)
+      : decodeName(source, place, bytes.subarray(at + ENTRY_BYTES, nameEnd), (flags & 0x800) !== 0);
+    const stored = {
       size: view.getUint32(at + 24, true),
       compressedSize: view.getUint32(at + 20, true),
       localOffset: view.getUint32(at + 42, true),
       disk: view.getUint16(at + 34, true),
     };
+    const extra = extraLength === 0 ? NO_EXTRA : bytes.subarray(nameEnd, nameEnd + extraLength);
+    const sizes = wideSizes(source, place, extra, stored);
+    if (sizes === null) notice('bad-extra', name, 'an extra field of the zip directory runs past its area');
+    const settled = sizes ?? stored;
     if (settled.disk !== 0) throw broken(source, place, `a member on part ${settled.disk} of a zip`, 'UNSUPPORTED');
     const entry: DirectoryEntry = {
       name,
@@ -323,13 +325,14 @@ interface Sizes {
 
 /** Fields of 32 bits that stand for zip64 values are replaced. null: the extra area is damaged. */
 function wideSizes(source: ByteSource, place: number, extra: Uint8Array, narrow: Sizes): Sizes | null {
-  const view = viewOf(extra);
-  const fields = { ...narrow };
   const wanted =
     narrow.size === 0xffffffff ||
     narrow.compressedSize === 0xffffffff ||
     narrow.localOffset === 0xffffffff ||
     narrow.disk === 0xffff;
+  if (!wanted && extra.byteLength === 0) return narrow;
+  const view = viewOf(extra);
+  const fields = { ...narrow };
   let seen = false;
   for (let at = 0; at + 4 <= extra.byteLength; ) {
     const id = view.getUint16(at, true);
@@ -390,6 +393,7 @@ function isUnsafeName(name: string): boolean {
 
 /** The name in an Info-ZIP Unicode Path field (0x7075), null without one. */
 function unicodePath(extra: Uint8Array): string | null {
+  if (extra.byteLength === 0) return null;
   const view = viewOf(extra);
   for (let at = 0; at + 4 <= extra.byteLength; ) {
     const to = at + 4 + view.getUint16(at + 2, true);
@@ -409,11 +413,11 @@ function settleRanges(
   notice: Noticing,
 ): void {
   const sorted = entries.toSorted((a, b) => a.localOffset - b.localOffset);
-  const least = (entry: DirectoryEntry): number =>
-    entry.localOffset + LOCAL_BYTES + entry.nameLength + entry.compressedSize;
-  for (const [index, entry] of sorted.entries()) {
-    entry.limit = sorted[index + 1]?.localOffset ?? where.start;
-    const needed = least(entry);
+  let index = 0;
+  for (const entry of sorted) {
+    index += 1;
+    entry.limit = sorted[index]?.localOffset ?? where.start;
+    const needed = entry.localOffset + LOCAL_BYTES + entry.nameLength + entry.compressedSize;
     if (needed > where.start) {
       throw broken(source, entry.localOffset, `member '${entry.name}' runs past the data of the zip`);
     }
@@ -429,20 +433,23 @@ function settleRanges(
 }
 
 /** Names have to be unique, also to a file system that ignores case, composition and stray dots. */
-function settleNames(entries: readonly DirectoryEntry[], notice: Noticing): void {
-  const names = new Set<string>();
-  const canonical = new Map<string, string>();
-  for (const { name } of entries) {
-    if (names.has(name)) {
+function settleNames(entries: readonly DirectoryEntry[], notice: Noticing): ReadonlyMap<string, DirectoryEntry> {
+  const byName = new Map<string, DirectoryEntry>();
+  // Plain names are their own canonical form; only the others need a second index.
+  const byForm = new Map<string, string>();
+  for (const entry of entries) {
+    const { name } = entry;
+    const before = byName.size;
+    if (byName.set(name, entry).size === before) {
       notice('duplicate-name', name, 'two members of one name');
       continue;
     }
-    names.add(name);
     const form = canonicalName(name);
-    const twin = canonical.get(form);
+    const twin = byForm.get(form) ?? (form !== name && byName.has(form) ? form : undefined);
     if (twin !== undefined) notice('canonical-twin', name, `and '${twin}' differ in spelling alone`);
-    canonical.set(form, name);
+    if (form !== name) byForm.set(form, name);
   }
+  return byName;
 }
 
 function canonicalName(name: string): string {
@@ -461,13 +468,13 @@ function canonicalName(name: string): string {
 const CP437 =
   'ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0';
 
+function isAscii(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) if ((bytes[at] ?? 0) > 127) return false;
+  return true;
+}
+
+/** A name that is not plain ASCII. */
 function decodeName(source: ByteSource, place: number, raw: Uint8Array, utf8: boolean): string {
-  let ascii = '';
-  for (const code of raw) {
-    if (code >= 0x80) break;
-    ascii += String.fromCharCode(code);
-  }
-  if (ascii.length === raw.byteLength) return ascii;
   if (!utf8)
     return Array.from(raw, (code) => (code < 0x80 ? String.fromCharCode(code) : CP437.charAt(code - 0x80))).join('');
   try {

@@ -69,7 +69,6 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
   };
   const directory = await readDirectory(source, notice);
   const members: readonly DirectoryEntry[] = directory.entries;
-  const byName = new Map(members.map((member) => [member.name, member]));
   const labelOf = (member: ZipMember): string => `${source.label}!${member.name}`;
 
   /** Reads and judges the local header; afterwards dataStart is known and the bytes lie in the member's own range. */
@@ -178,7 +177,7 @@ export async function readZip(source: ByteSource, mode: ZipMode = 'strict'): Pro
   const archive: ZipArchive = {
     members,
     oddities,
-    get: (name) => byName.get(name),
+    get: (name) => directory.byName.get(name),
     async source(given) {
       const member = await locate(given);
       refuseUnreadable(member);

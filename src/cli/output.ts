@@ -3,12 +3,32 @@ import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { BnsumError } from '../ir/error.ts';
 
+/** Characters that are gathered before they are handed over: a system call per line costs more than making the line. */
+const GATHERED = 32 * 1024;
+
+/** Pieces of text together until they are long enough; bytes as they are. */
+function* gathered(pieces: Iterable<string | Uint8Array>): Generator<string | Uint8Array> {
+  let text: string[] = [];
+  let length = 0;
+  for (const piece of pieces) {
+    const isText = typeof piece === 'string';
+    if (isText) {
+      text.push(piece);
+      length += piece.length;
+    }
+    if (length >= GATHERED || (!isText && length > 0)) {
+      yield text.join('');
+      text = [];
+      length = 0;
+    }
+    if (!isText && piece.length > 0) yield piece;
+  }
+  if (length > 0) yield text.join('');
+}
+
 /** Writes all pieces, waiting whenever the reader is slower; comes back when the last byte is handed over. */
 export async function writeAll(stream: Writable, pieces: Iterable<string | Uint8Array>): Promise<void> {
-  for (const piece of pieces) {
-    if (piece.length === 0) continue;
-    if (!stream.write(piece)) await drained(stream);
-  }
+  for (const piece of gathered(pieces)) if (!stream.write(piece)) await drained(stream);
   await new Promise<void>((resolve, reject) => {
     stream.write('', (error) => (error ? reject(error) : resolve()));
   });
@@ -107,8 +127,8 @@ export function writeReport(path: string, pieces: Iterable<string>): void {
 
 function writeTo(file: number, pieces: Iterable<string>, flush: boolean): void {
   try {
-    for (const piece of pieces) {
-      const bytes = new TextEncoder().encode(piece);
+    for (const piece of gathered(pieces)) {
+      const bytes = typeof piece === 'string' ? new TextEncoder().encode(piece) : piece;
       for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
     }
     if (flush) fsyncSync(file);

@@ -25,10 +25,13 @@ export function castTensor(tensor: Tensor, dtype: DType): Tensor {
   }
   const sourceBytes = bytesPerElement(tensor.dtype);
   return {
-    ...tensor,
+    name: tensor.name,
     dtype,
+    shape: tensor.shape,
     byteLength: provedByteLength(dtype, tensor.shape),
+    encoding: tensor.encoding,
     identity: `${tensor.identity} as ${dtype}`,
+    storage: tensor.storage,
     async readInto(start, count, into, signal) {
       const elements = count.reduce((product, size) => product * size, 1);
       const bytes = new Uint8Array(elements * sourceBytes);

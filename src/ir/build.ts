@@ -15,7 +15,7 @@ export function countElements(shape: readonly number[], file?: string, place?: s
       reason: `rank ${shape.length} is above the limit of ${LIMITS.tensorRank}`,
     });
   }
-  let product = 1n;
+  let product: number | bigint = 1;
   for (const axis of shape) {
     if (!Number.isSafeInteger(axis) || axis < 0) {
       throw new BnsumError({
@@ -25,9 +25,12 @@ export function countElements(shape: readonly number[], file?: string, place?: s
         reason: `shape [${shape.join(', ')}] has an axis that is not a whole number`,
       });
     }
-    product *= BigInt(axis);
+    // Exact beyond 2^53 as well: an axis of 0 may follow.
+    if (typeof product === 'bigint') product *= BigInt(axis);
+    else if (Number.isSafeInteger(product * axis)) product *= axis;
+    else product = BigInt(product) * BigInt(axis);
   }
-  if (product > BigInt(Number.MAX_SAFE_INTEGER)) {
+  if (product > Number.MAX_SAFE_INTEGER) {
     throw new BnsumError({
       code: 'LIMIT',
       ...(file === undefined ? {} : { file }),

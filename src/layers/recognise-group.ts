@@ -15,7 +15,12 @@ export interface Reading {
 }
 
 /** Role to shape of the tensors of one module. */
-export type Shapes = ReadonlyMap<string, readonly number[]>;
+export interface Shapes {
+  has(role: string): boolean;
+  get(role: string): readonly number[] | undefined;
+  readonly size: number;
+  keys(): Iterable<string>;
+}
 
 type Facts = Readonly<Record<string, NormValue>>;
 
@@ -27,13 +32,14 @@ const UNKNOWN: Reading = reading('unknown', '', 'certain');
 
 /** Shapes with re-parametrised tensors under the role that they stand for ('weight_orig' as 'weight'). */
 function effective(shapes: Shapes): Shapes {
-  const roles = new Set(shapes.keys());
-  const plain = new Map<string, readonly number[]>(shapes);
-  for (const [role, shape] of shapes) {
-    const stands = plainRole(role, roles);
-    if (stands !== undefined && !plain.has(stands)) plain.set(stands, shape);
+  let plain: Map<string, readonly number[]> | undefined;
+  for (const role of shapes.keys()) {
+    const stands = plainRole(role, shapes);
+    if (stands === undefined) continue;
+    plain ??= new Map(Array.from(shapes.keys(), (key) => [key, shapes.get(key) ?? []]));
+    if (!plain.has(stands)) plain.set(stands, shapes.get(role) ?? []);
   }
-  return plain;
+  return plain ?? shapes;
 }
 
 /**
@@ -45,14 +51,13 @@ export function readGroup(path: string, given: Shapes): Reading {
   const shapes = effective(given);
   const weight = shapes.get('weight');
   const bias = shapes.get('bias');
-  const words = path.split('.').slice(-2).join('.').toLowerCase();
   return (
     readRecurrent(shapes) ??
     readAttention(shapes) ??
     readStatistics(shapes, weight, bias) ??
     readNormalization(shapes) ??
     readOldNames(shapes) ??
-    readWeight(words, weight, bias) ??
+    readWeight(path, weight, bias) ??
     UNKNOWN
   );
 }
@@ -140,18 +145,24 @@ const LAYER_NAME = /(?:^|[._])(?:ln\d*|ln_[a-z0-9]+|[a-z_]*layer_?norm[a-z0-9_]*
 const NORM_NAME = /norm/;
 const ACTIVATION_NAME = /prelu|(?:^|[._])act/;
 
+/** The end of a module's path, for its hints. */
+function lastWords(path: string): string {
+  return path.split('.').slice(-2).join('.').toLowerCase();
+}
+
 function readWeight(
-  words: string,
+  path: string,
   weight: readonly number[] | undefined,
   bias: readonly number[] | undefined,
 ): Reading | undefined {
   if (weight === undefined || (bias !== undefined && bias.length !== 1)) return undefined;
-  const [rows = 0, columns = 0] = weight;
+  const rows = weight[0] ?? 0;
+  const columns = weight[1] ?? 0;
   switch (weight.length) {
     case 1:
-      if (bias !== undefined) return bias[0] === rows ? readNorm(words) : undefined;
-      if (ACTIVATION_NAME.test(words) || rows === 1) return reading('prelu', 'PReLU', 'medium');
-      if (/rms/.test(words)) return reading('rms_norm', 'RMSNorm', 'medium', { axes: [-1], scale: true });
+      if (bias !== undefined) return bias[0] === rows ? readNorm(lastWords(path)) : undefined;
+      if (ACTIVATION_NAME.test(lastWords(path)) || rows === 1) return reading('prelu', 'PReLU', 'medium');
+      if (/rms/.test(lastWords(path))) return reading('rms_norm', 'RMSNorm', 'medium', { axes: [-1], scale: true });
       // RMSNorm, or LayerNorm without bias: nothing settles it.
       return undefined;
     case 2: {
@@ -160,6 +171,7 @@ function readWeight(
         if (bias[0] !== rows) return undefined;
         return reading('dense', 'Linear', 'high', { units: rows, inFeatures: columns, useBias: true });
       }
+      const words = lastWords(path);
       const isNamed = EMBEDDING_NAME.test(words);
       if (isNamed || (columns >= 4 && rows >= 64 && rows >= 8 * columns && !CLASSIFIER_NAME.test(words))) {
         const known = { vocabulary: rows, width: columns };

@@ -5,6 +5,12 @@ import type { WeightClass } from '../ir/model.ts';
  * 'parametrizations.weight.original0'.
  */
 
+/** The roles of one module together: a Set of them, or a Map by them. */
+export interface Roles {
+  has(role: string): boolean;
+  readonly size: number;
+}
+
 /** Buffers by role, for modules whose class or kind is known. */
 const BUFFERS: ReadonlyMap<string, WeightClass> = new Map<string, WeightClass>([
   ['running_mean', 'statistic'],
@@ -25,7 +31,7 @@ const LOSS_CLASS = /Loss(?:2d)?$/;
  * The class of a buffer by its role, undefined for a parameter. `roles` are the module's roles together: `weight_u` is a
  * buffer of spectral normalisation only beside `weight_orig`. `type` is '' where the file has no class name.
  */
-export function bufferClass(role: string, roles: ReadonlySet<string>, type: string): WeightClass | undefined {
+export function bufferClass(role: string, roles: Roles, type: string): WeightClass | undefined {
   const plain = BUFFERS.get(role);
   if (plain !== undefined) return plain;
   if (SPECTRAL_BUFFER.test(role)) {
@@ -44,7 +50,7 @@ export function bufferClass(role: string, roles: ReadonlySet<string>, type: stri
 }
 
 /** The role that a re-parametrised tensor stands for: 'weight' of 'weight_orig', of 'parametrizations.weight.original1'. */
-export function plainRole(role: string, roles: ReadonlySet<string>): string | undefined {
+export function plainRole(role: string, roles: Roles): string | undefined {
   const match = /^parametrizations\.([^.]+)\.original([01]?)$/.exec(role);
   if (match !== null) {
     const isWhole = match[2] === '' || match[2] === '1' || !roles.has(`parametrizations.${match[1]}.original1`);

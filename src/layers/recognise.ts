@@ -6,7 +6,7 @@ import type { Kind } from '../ir/kind.ts';
 import { LIMITS } from '../ir/limits.ts';
 import type { Layer, NormAttrs, NormValue, Tensor, Weight, WeightClass } from '../ir/model.ts';
 import type { Family } from './family.ts';
-import { type Confidence, type Reading, readGroup } from './recognise-group.ts';
+import { type Confidence, type Reading, readGroup, type Shapes } from './recognise-group.ts';
 import { bufferClass, holdsParameters, isContainerType } from './recognise-role.ts';
 import { familyOfKind, familyOfType } from './registry.ts';
 
@@ -27,6 +27,31 @@ export interface ModuleFacts {
   readonly attrs: JsonObject;
   /** PyTorch's version of the module's state. */
   readonly version?: number;
+}
+
+/** The shapes of a group, read from its tensors: a map of their own would be one more per layer. */
+class GroupShapes implements Shapes {
+  readonly #members: ReadonlyMap<string, RawTensor>;
+
+  constructor(members: ReadonlyMap<string, RawTensor>) {
+    this.#members = members;
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  has(role: string): boolean {
+    return this.#members.has(role);
+  }
+
+  get(role: string): readonly number[] | undefined {
+    return this.#members.get(role)?.tensor.shape;
+  }
+
+  keys(): Iterable<string> {
+    return this.#members.keys();
+  }
 }
 
 interface Group {
@@ -106,6 +131,7 @@ function groupTensors(
   const groups = new Map<string, Group>();
   const attention = new Set<string>();
   for (const { name } of tensors) {
+    if (!name.endsWith('_proj_weight')) continue;
     const match = /^(?:(.*)\.)?(?:in_proj_weight|q_proj_weight)$/.exec(name);
     if (match !== null) attention.add(match[1] ?? '');
   }
@@ -123,11 +149,13 @@ function groupTensors(
 }
 
 function ownerOf(name: string, attention: ReadonlySet<string>, modules: ReadonlyMap<string, ModuleFacts>): string {
-  const parametrised = /^(?:(.*?)\.)?parametrizations\.[^.]+\.(?:original[01]?|\d+\.[^.]+)$/.exec(name);
+  const parametrised = name.includes('parametrizations.')
+    ? /^(?:(.*?)\.)?parametrizations\.[^.]+\.(?:original[01]?|\d+\.[^.]+)$/.exec(name)
+    : null;
   if (parametrised !== null) return parametrised[1] ?? '';
   const dot = name.lastIndexOf('.');
   const path = dot < 0 ? '' : name.slice(0, dot);
-  const match = PART.exec(path);
+  const match = path.endsWith('out_proj') ? PART.exec(path) : null;
   const owner = match?.[1] ?? '';
   if (match !== null && (attention.has(owner) || modules.get(owner)?.type === 'MultiheadAttention')) return owner;
   return path;
@@ -165,9 +193,8 @@ function makeLayer(
     const isModel = isContainerType(type) || (facts !== undefined && hasChildren);
     return layer(hasChildren, isModel ? 'model' : 'unknown', NOTHING, NO_WEIGHTS);
   }
-  const shapes = new Map([...group.members].map(([role, raw]) => [role, raw.tensor.shape]));
   const family = familyOfType('torch', type);
-  const guess = readGroup(path, shapes);
+  const guess = readGroup(path, new GroupShapes(group.members));
   const isOwn = family !== undefined || holdsParameters(type);
   const kind: Kind = family?.kind ?? (holdsParameters(type) ? 'unknown' : guess.kind);
   if (!isOwn && guess.kind !== 'unknown' && guess.confidence !== 'certain') {
@@ -220,9 +247,9 @@ function merge(family: Family, kind: Kind, type: string, attrs: JsonObject, gues
 }
 
 function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes: Notes): readonly Weight[] {
-  const roles = new Set(group.members.keys());
-  return Array.from(group.members, ([role, raw]): Weight => {
-    const buffer = bufferClass(role, roles, type);
+  const weights: Weight[] = [];
+  for (const [role, raw] of group.members) {
+    const buffer = bufferClass(role, group.members, type);
     let isParameter = raw.isParameter;
     let weightClass: WeightClass;
     if (isParameter !== null) weightClass = isParameter ? 'weight' : (buffer ?? 'constant');
@@ -239,14 +266,15 @@ function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes
       weightClass = isParameter ? 'weight' : 'constant';
       notes.assumed(raw.name);
     }
-    return {
+    weights.push({
       role,
       class: weightClass,
       isParameter,
       trainable: isParameter ? raw.trainable : false,
       tensor: raw.tensor,
-    };
-  });
+    });
+  }
+  return weights;
 }
 
 function isTrainable(tensor: Tensor): boolean {

@@ -1,7 +1,7 @@
 import type { Audit } from '../audit/finding.ts';
 import type { AuditRender, AuditReport } from './audit-view.ts';
 import { reasonText } from './audit-wording.ts';
-import { gathered, jsonPieces } from './json.ts';
+import { jsonPieces } from './json.ts';
 
 /** The name of the JSON form's schema: the `$id` of docs/schema/audit.schema.json, which the package carries. */
 export const AUDIT_SCHEMA = 'urn:bnsum:schema:audit:1';
@@ -49,5 +49,5 @@ export const renderAuditJson: AuditRender = (reports, { version }) => {
     yield* jsonPieces(values.length === 1 && only !== undefined ? only : { files: values }, '');
     yield '\n';
   }
-  return Promise.resolve(gathered(pieces()));
+  return Promise.resolve(pieces());
 };

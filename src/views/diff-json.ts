@@ -1,7 +1,7 @@
 import { categoriesOf } from '../diff/change.ts';
 import type { DiffRender, DiffReport } from './diff-view.ts';
 import { breachText, lineOf, lineText, notComparedText, verdictText, whereText } from './diff-wording.ts';
-import { gathered, jsonPieces } from './json.ts';
+import { jsonPieces } from './json.ts';
 
 /** The name of the JSON form's schema: the `$id` of docs/schema/diff.schema.json, which the package carries. */
 export const DIFF_SCHEMA = 'urn:bnsum:schema:diff:1';
@@ -48,5 +48,5 @@ export const renderDiffJson: DiffRender = (set) => {
     );
     yield '\n';
   }
-  return Promise.resolve(gathered(pieces()));
+  return Promise.resolve(pieces());
 };

@@ -1,7 +1,7 @@
 import { type ChangeCode, categoriesOf } from '../diff/change.ts';
 import type { DiffRender, DiffReport } from './diff-view.ts';
 import { breachText, CODE_WORDS, lineOf, lineText, whereText } from './diff-wording.ts';
-import { gathered, jsonPieces } from './json.ts';
+import { jsonPieces } from './json.ts';
 
 const SCHEMA = 'https://json.schemastore.org/sarif-2.1.0.json';
 
@@ -85,5 +85,5 @@ export const renderDiffSarif: DiffRender = (set) => {
     yield* jsonPieces(log, '');
     yield '\n';
   }
-  return Promise.resolve(gathered(pieces()));
+  return Promise.resolve(pieces());
 };

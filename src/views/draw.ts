@@ -1,40 +1,52 @@
 import { type Cell, type Column, cellText, type Grid } from './grid.ts';
 import type { Paint } from './paint.ts';
-import { displayWidth, pad, wrap } from './width.ts';
+import { displayWidth, pad, spaces, wrap } from './width.ts';
 
 const GAP = 2;
 const INDENT = 2;
+const GAP_TEXT = ' '.repeat(GAP);
 /** Columns that a wrapping column keeps whatever the terminal. */
 const NARROWEST = 8;
 
-/** The text of a cell with its nesting in front. */
-function indented(cell: Cell): { readonly text: string; readonly indent: number } {
-  const indent = cell.as === 'text' ? (cell.level ?? 0) * INDENT : 0;
-  return { text: ' '.repeat(indent) + cellText(cell), indent };
+function indentOf(cell: Cell): number {
+  return cell.as === 'text' ? (cell.level ?? 0) * INDENT : 0;
+}
+
+/** A cell that fits into `columns` on one line, its nesting in front; undefined when it does not fit. */
+function oneLine(cell: Cell, columns: number): string | undefined {
+  const indent = indentOf(cell);
+  const text = cellText(cell);
+  if (indent + displayWidth(text) > columns) return undefined;
+  return indent === 0 ? text : spaces(indent) + text;
 }
 
 /** Lines of a cell: `name (Type)` breaks before the type first. */
 function linesOf(cell: Cell, columns: number): readonly string[] {
-  const { text, indent } = indented(cell);
-  if (displayWidth(text) <= columns) return [text];
+  const whole = oneLine(cell, columns);
+  if (whole !== undefined) return [whole];
+  const body = cellText(cell);
   // Deep nesting must not push a name out of its column.
-  const kept = Math.min(indent, Math.max(0, columns - 10));
-  const body = text.slice(indent);
+  const kept = Math.min(indentOf(cell), Math.max(0, columns - 10));
   const type = cell.as === 'text' ? / \([^()\s]*\)$/.exec(body)?.[0] : undefined;
   const room = ' '.repeat(kept);
   if (type === undefined) return wrap(room + body, columns, kept);
   return [...wrap(room + body.slice(0, -type.length), columns, kept), ...wrap(room + type.slice(1), columns, kept)];
 }
 
-function naturalWidths(grid: Grid): number[] {
-  return grid.columns.map((column, index) => {
-    let widest = displayWidth(column.title);
-    for (const row of grid.rows) {
+/** The widest cell of each column, with and without its nesting. */
+function measureCells(grid: Grid): { readonly whole: number[]; readonly bare: number[] } {
+  const whole = grid.columns.map(() => 0);
+  const bare = grid.columns.map(() => 0);
+  for (const row of grid.rows) {
+    for (let index = 0; index < row.length; index += 1) {
       const cell = row[index];
-      if (cell !== undefined) widest = Math.max(widest, displayWidth(indented(cell).text));
+      if (cell === undefined) continue;
+      const width = displayWidth(cellText(cell));
+      whole[index] = Math.max(whole[index] ?? 0, indentOf(cell) + width);
+      bare[index] = Math.max(bare[index] ?? 0, width);
     }
-    return widest;
-  });
+  }
+  return { whole, bare };
 }
 
 function narrowestHeader(title: string): number {
@@ -46,15 +58,14 @@ function narrowestHeader(title: string): number {
  * the widest first, down to what they need at least.
  */
 function fitWidths(grid: Grid, available: number | null): readonly number[] {
-  const widths = naturalWidths(grid);
+  const { whole, bare } = measureCells(grid);
+  const widths = grid.columns.map((column, index) => Math.max(displayWidth(column.title), whole[index] ?? 0));
   if (available === null) return widths;
   const over = (): number => widths.reduce((sum, width) => sum + width, GAP * (widths.length - 1)) - available;
   if (over() <= 0) return widths;
   for (const [index, column] of grid.columns.entries()) {
     if (column.least !== undefined) continue;
-    let cells = 0;
-    for (const row of grid.rows) cells = Math.max(cells, row[index] ? displayWidth(cellText(row[index])) : 0);
-    widths[index] = Math.max(cells, narrowestHeader(column.title));
+    widths[index] = Math.max(bare[index] ?? 0, narrowestHeader(column.title));
   }
   // Twice: down to what reads well, and in a very narrow terminal on to what can be shown at all.
   for (const least of [(column: Column) => column.least ?? 0, () => NARROWEST]) {
@@ -104,47 +115,71 @@ async function drawRows(columns: readonly Column[], rows: readonly (readonly str
   return table.toString().split('\n');
 }
 
-/** The same lines, cell by cell. */
-function setRows(
+/** One row's lines, cell by cell. */
+function* setRow(
   columns: readonly Column[],
   widths: readonly number[],
-  rows: Iterable<readonly (readonly string[])[]>,
-): readonly string[] {
-  const drawn: string[] = [];
-  const gap = ' '.repeat(GAP);
-  for (const row of rows) {
-    const height = Math.max(1, ...row.map((lines) => lines.length));
-    for (let line = 0; line < height; line += 1) {
-      drawn.push(
-        row
-          .map((lines, index) => pad(lines[line] ?? '', widths[index] ?? 0, columns[index]?.align ?? 'left'))
-          .join(gap),
-      );
+  row: readonly (readonly string[])[],
+): Generator<string> {
+  const height = Math.max(1, ...row.map((lines) => lines.length));
+  for (let line = 0; line < height; line += 1) {
+    const cells = row.map((lines, index) =>
+      pad(lines[line] ?? '', widths[index] ?? 0, columns[index]?.align ?? 'left'),
+    );
+    yield cells.join(GAP_TEXT);
+  }
+}
+
+/** The rows of a long table, made as they are taken. */
+function* setRows(grid: Grid, widths: readonly number[]): Generator<string> {
+  const { columns } = grid;
+  for (const row of grid.rows) {
+    let text = '';
+    for (let index = 0; index < row.length; index += 1) {
+      const cell = row[index];
+      const width = widths[index] ?? 0;
+      const whole = cell === undefined ? undefined : oneLine(cell, width);
+      if (whole === undefined) {
+        text = '';
+        break;
+      }
+      text += (index === 0 ? '' : GAP_TEXT) + pad(whole, width, columns[index]?.align ?? 'left');
+    }
+    if (text !== '') yield text;
+    else {
+      const lines = row.map((cell, index) => linesOf(cell, widths[index] ?? 0));
+      yield* setRow(columns, widths, lines);
     }
   }
-  return drawn;
 }
 
 /** A table without vertical lines: a header, a rule, and rows; wrapped into `available` columns. */
-export async function drawGrid(grid: Grid, available: number | null, paint: Paint): Promise<readonly string[]> {
+export async function drawGrid(grid: Grid, available: number | null, paint: Paint): Promise<Iterable<string>> {
   const widths = fitWidths(grid, available);
   const header = grid.columns.map((column, index) => wrap(column.title, widths[index] ?? 0));
   const height = Math.max(1, ...header.map((lines) => lines.length));
   const heads = header.map((lines) => [...Array<string>(height - lines.length).fill(''), ...lines]);
-  const body = grid.rows.map((row) => row.map((cell, index) => linesOf(cell, widths[index] ?? 0)));
-  let drawn: readonly string[];
-  if (body.length <= DRAWN_BY_LIBRARY) {
-    const rows = body.map((row, at) =>
-      row.map((lines, index) => {
-        const cell = grid.rows[at]?.[index];
-        return (cell?.as === 'text' && cell.sum === true ? lines.map(paint.strong) : lines).join('\n');
-      }),
-    );
-    drawn = await drawRows(grid.columns, [heads.map((lines) => lines.map(paint.bold).join('\n')), ...rows]);
-  } else {
-    drawn = setRows(grid.columns, widths, [heads, ...body]);
-  }
   const total = widths.reduce((sum, width) => sum + width, GAP * (widths.length - 1));
+  const rule = paint.dim('─'.repeat(total));
+  if (grid.rows.length > DRAWN_BY_LIBRARY) return longTable(grid, widths, heads, rule);
+  const rows = Array.from(grid.rows, (row) =>
+    row.map((cell, index) => {
+      const lines = linesOf(cell, widths[index] ?? 0);
+      return (cell.as === 'text' && cell.sum === true ? lines.map(paint.strong) : lines).join('\n');
+    }),
+  );
+  const drawn = await drawRows(grid.columns, [heads.map((lines) => lines.map(paint.bold).join('\n')), ...rows]);
   const lines = drawn.map((line) => line.trimEnd());
-  return [...lines.slice(0, height), paint.dim('─'.repeat(total)), ...lines.slice(height)];
+  return [...lines.slice(0, height), rule, ...lines.slice(height)];
+}
+
+function* longTable(
+  grid: Grid,
+  widths: readonly number[],
+  heads: readonly (readonly string[])[],
+  rule: string,
+): Generator<string> {
+  for (const line of setRow(grid.columns, widths, heads)) yield line.trimEnd();
+  yield rule;
+  for (const line of setRows(grid, widths)) yield line.trimEnd();
 }

@@ -24,10 +24,20 @@ export interface Column {
   readonly least?: number;
 }
 
-/** Rows of typed cells under typed columns. */
+/** Rows of typed cells under typed columns. The rows of a large model are made as they are walked, each time anew. */
 export interface Grid {
   readonly columns: readonly Column[];
-  readonly rows: readonly (readonly Cell[])[];
+  readonly rows: Iterable<readonly Cell[]> & { readonly length: number };
+}
+
+/** Rows made from items one by one: 100,000 rows of cells at once would be the largest thing in memory. */
+function madeRows<T>(items: readonly T[], make: (item: T) => readonly Cell[]): Grid['rows'] {
+  return {
+    length: items.length,
+    *[Symbol.iterator]() {
+      for (const item of items) yield make(item);
+    },
+  };
 }
 
 const text = (value: string, level = 0, sum = false): Cell => ({ as: 'text', text: value, level, sum });
@@ -59,15 +69,14 @@ function layerGrid(summary: Summary, options: ViewOptions): Grid {
   ];
   return {
     columns,
-    rows: rows.map((row) => [
-      layerCell(row, flat),
-      ...(shapes ? [row.own ? text('') : ({ as: 'shape', shape: row.layer.outputShape } as const)] : []),
-      count(row.keras),
-      count(row.torch),
-      count(row.buffers),
-      ...(options.macs ? [count(row.own ? 0 : (row.layer.macs ?? null))] : []),
-      ...(connected ? [text(row.own ? '' : (row.layer.inputs ?? []).map((name) => showName(name)).join(', '))] : []),
-    ]),
+    rows: madeRows(rows, (row) => {
+      const cells: Cell[] = [layerCell(row, flat)];
+      if (shapes) cells.push(row.own ? text('') : { as: 'shape', shape: row.layer.outputShape });
+      cells.push(count(row.keras), count(row.torch), count(row.buffers));
+      if (options.macs) cells.push(count(row.own ? 0 : (row.layer.macs ?? null)));
+      if (connected) cells.push(text(row.own ? '' : (row.layer.inputs ?? []).map((name) => showName(name)).join(', ')));
+      return cells;
+    }),
   };
 }
 
@@ -124,15 +133,16 @@ function tensorGrid(summary: Summary, options: ViewOptions): Grid {
       { key: 'elements', title: 'Elements', align: 'right' },
       { key: 'bytes', title: 'Bytes', align: 'right' },
     ],
-    rows: layers.flatMap((layer) =>
-      layer.weights.map((weight): readonly Cell[] => [
+    rows: madeRows(
+      layers.flatMap((layer) => layer.weights),
+      (weight) => [
         text(weight.name),
         { as: 'shape', shape: weight.shape },
         text(weight.dtype),
         text(weight.class),
         count(weight.elements),
         { as: 'bytes', bytes: weight.bytes },
-      ]),
+      ],
     ),
   };
 }

@@ -25,8 +25,12 @@ function holdsLong(value: unknown, depth: number): boolean {
     return value.length > SHORT || (depth > 0 && value.some((item: unknown) => holdsLong(item, depth - 1)));
   }
   if (depth === 0) return false;
-  const members: Iterable<unknown> = value instanceof Map ? value.values() : Object.values(value);
-  for (const member of members) if (holdsLong(member, depth - 1)) return true;
+  if (value instanceof Map) {
+    for (const member of value.values()) if (holdsLong(member, depth - 1)) return true;
+    return false;
+  }
+  // By name, since a list of the values would be made for every layer of a large model.
+  for (const name in value) if (holdsLong((value as Record<string, unknown>)[name], depth - 1)) return true;
   return false;
 }
 
@@ -84,15 +88,20 @@ export function* jsonPieces(value: unknown, indent: string, depth: number = 4): 
   const inner = `${indent}  `;
   if (Array.isArray(value)) {
     const items: readonly unknown[] = value;
-    const plain = items.map(scalarText);
-    if (plain.every((text) => text !== null)) {
-      yield `[${plain.join(', ')}]`;
+    if (items.every((item) => typeof item !== 'object' || item === null)) {
+      yield `[${items.map(scalarText).join(', ')}]`;
       return;
     }
-    yield '[';
-    for (const [index, item] of items.entries()) {
-      yield `${index === 0 ? '' : ','}\n${inner}`;
-      yield* jsonPieces(item, inner, below);
+    let separator = '[';
+    for (const item of items) {
+      const opening = `${separator}\n${inner}`;
+      separator = ',';
+      // A generator for each item of a long list would cost more than its text.
+      if (!holdsLong(item, below)) yield opening + jsonText(item, inner);
+      else {
+        yield opening;
+        yield* jsonPieces(item, inner, below);
+      }
     }
     yield `\n${indent}]`;
     return;
@@ -107,21 +116,6 @@ export function* jsonPieces(value: unknown, indent: string, depth: number = 4): 
     yield* jsonPieces(member, inner, below);
   }
   yield first ? '{}' : `\n${indent}}`;
-}
-
-/** Gathers small pieces, so that each write is worth its call. */
-export function* gathered(pieces: Iterable<string>): Generator<string> {
-  let held: string[] = [];
-  let size = 0;
-  for (const piece of pieces) {
-    held.push(piece);
-    size += piece.length;
-    if (size < 65_536) continue;
-    yield held.join('');
-    held = [];
-    size = 0;
-  }
-  yield held.join('');
 }
 
 function reportValue(report: Report): object {
@@ -140,5 +134,5 @@ export const renderJson: Render = (set) => {
     yield* jsonPieces(setValue(set), '');
     yield '\n';
   }
-  return Promise.resolve(gathered(pieces()));
+  return Promise.resolve(pieces());
 };

@@ -48,7 +48,7 @@ function* reportPieces(summary: Summary, options: ViewOptions): Generator<string
   yield* rowsPieces(
     grid.columns.map((column) => (column.align === 'right' ? 'r' : 'l')).join(''),
     grid.columns.map((column) => escapeLatex(column.title)),
-    grid.rows.map((row) => row.map(cellLatex)),
+    Array.from(grid.rows, (row) => row.map(cellLatex)),
   );
   yield* rowsPieces(
     'lrl',

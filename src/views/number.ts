@@ -4,6 +4,7 @@ import type { Shape } from '../ir/model.ts';
 /** 13108758 as 13,108,758, the same on every machine. */
 export function showCount(count: Count | null): string {
   if (count === null) return '?';
+  if (count >= 0 && count < 1000) return String(count);
   const text = String(count);
   const sign = text.startsWith('-') ? '−' : '';
   return sign + text.replace('-', '').replace(/\B(?=(?:\d{3})+$)/g, ',');

@@ -106,20 +106,21 @@ function notesBlock(summary: Summary, columns: number | null, paint: Paint): rea
   });
 }
 
-async function reportLines(summary: Summary, options: ViewOptions, paint: Paint): Promise<string[]> {
+/** The lines of one report, in parts: the table in the middle of a long one is made as it is written. */
+async function reportLines(summary: Summary, options: ViewOptions, paint: Paint): Promise<readonly Iterable<string>[]> {
   const { columns } = options;
   const title = `${showName(summary.model.name)} (${escapeText(originText(summary))})`;
-  const lines = [...wrap(title, wide(columns)).map(paint.bold), ''];
+  const head = [...wrap(title, wide(columns)).map(paint.bold), ''];
   const grid = gridOf(summary, options);
-  if (grid.rows.length > 0) for (const line of await drawGrid(grid, columns, paint)) lines.push(line);
-  else lines.push(options.bn ? 'No BatchNorm.' : options.tensors ? 'No tensors.' : 'No layers.');
-  lines.push('', ...totalsBlock(summary, columns, paint));
+  const none = options.bn ? 'No BatchNorm.' : options.tensors ? 'No tensors.' : 'No layers.';
+  const table = grid.rows.length > 0 ? await drawGrid(grid, columns, paint) : [none];
+  const lines = ['', ...totalsBlock(summary, columns, paint)];
   if (summary.explanation !== undefined) {
     lines.push('', paint.bold('From one number to the other'), '', ...explanationBlock(summary.explanation, columns));
     lines.push('', paint.bold('What other tools print'), '', ...toolsBlock(summary.explanation.tools, columns));
   }
   if (!options.quiet && summary.diagnostics.length > 0) lines.push('', ...notesBlock(summary, columns, paint));
-  return lines;
+  return [head, table, lines];
 }
 
 /** Names of the two files of a pair. */
@@ -131,16 +132,20 @@ export function pairNames(set: ReportSet): readonly [string, string] {
 /** The table for a terminal: rows, totals under both frameworks' rules, and what was noticed. */
 export const renderTable: Render = async (set, options) => {
   const paint = await loadPaint(options.color);
-  const pieces: string[] = [];
+  const parts: Iterable<string>[] = [];
   for (const report of set.reports) {
     if (!('summary' in report)) continue;
-    if (pieces.length > 0) pieces.push('\n');
-    if (set.reports.length > 1) pieces.push(`${paint.bold(`== ${showName(report.file)}`)}\n\n`);
-    for (const line of await reportLines(report.summary, options, paint)) pieces.push(`${line}\n`);
+    if (parts.length > 0) parts.push(['']);
+    if (set.reports.length > 1) parts.push([paint.bold(`== ${showName(report.file)}`), '']);
+    parts.push(...(await reportLines(report.summary, options, paint)));
   }
   if (set.pair !== null) {
-    pieces.push('\n', `${paint.bold('From the first file to the second')}\n\n`);
-    for (const line of pairBlock(set.pair, pairNames(set), options.columns)) pieces.push(`${line}\n`);
+    parts.push(['', paint.bold('From the first file to the second'), '']);
+    parts.push(pairBlock(set.pair, pairNames(set), options.columns));
   }
-  return pieces;
+  return ended(parts);
 };
+
+function* ended(parts: readonly Iterable<string>[]): Generator<string> {
+  for (const lines of parts) for (const line of lines) yield `${line}\n`;
+}

@@ -2,7 +2,6 @@ import type { Summary } from '../account/summary.ts';
 import { groupNotes } from './diagnostics.ts';
 import { showName } from './escape.ts';
 import { momentumText } from './grid.ts';
-import { gathered } from './json.ts';
 import { showCount, showShape, showStep } from './number.ts';
 import { rowsOf } from './rows.ts';
 import { totalLines } from './totals.ts';
@@ -71,5 +70,5 @@ export const renderText: Render = (set, options) => {
     }
     for (const step of set.pair?.steps ?? []) yield `pair ${showStep(step.elements)} ${pairStepText(step)}\n`;
   }
-  return Promise.resolve(gathered(pieces()));
+  return Promise.resolve(pieces());
 };

@@ -28,8 +28,17 @@ export function displayWidth(text: string): number {
 
 /** `text` filled with spaces to `columns`. */
 export function pad(text: string, columns: number, align: 'left' | 'right' = 'left'): string {
-  const space = ' '.repeat(Math.max(0, columns - displayWidth(text)));
+  const missing = columns - displayWidth(text);
+  if (missing <= 0) return text;
+  const space = spaces(missing);
   return align === 'left' ? text + space : space + text;
+}
+
+const SPACES: readonly string[] = Array.from({ length: 65 }, (_, count) => ' '.repeat(count));
+
+/** A run of spaces; the usual ones are made once. */
+export function spaces(count: number): string {
+  return SPACES[count] ?? ' '.repeat(count);
 }
 
 /** Where a long word may break: behind these characters. */

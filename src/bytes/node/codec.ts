@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { BnsumError } from '../../ir/error.ts';
@@ -39,6 +40,10 @@ export const nodeCodec: Inflate = {
       },
       digest: () => hash.digest('hex'),
     };
+  },
+  latin1(bytes) {
+    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return (start, end) => buffer.toString('latin1', start, end);
   },
 };
 

@@ -80,6 +80,7 @@ export function findCandidates(root: PickleValue): readonly Candidate[] {
   const isEmpty = root.entries.size === 0 && root.type === 'OrderedDict';
   if (own > 0 || isEmpty) found.push({ name: ROOT, kind: 'state_dict', value: root, tensors: own });
   for (const [key, value] of root.entries) {
+    if (isTensorValue(value)) continue;
     const name = keyText(key);
     if (isOptimizer(name, value)) continue;
     if (isModuleValue(value)) found.push({ name, kind: 'module', value, tensors: 0 });
@@ -87,6 +88,7 @@ export function findCandidates(root: PickleValue): readonly Candidate[] {
     const tensors = directTensors(value);
     if (isLikely(name, tensors, value)) found.push({ name, kind: 'state_dict', value, tensors });
     for (const [innerKey, inner] of value.entries) {
+      if (isTensorValue(inner)) continue;
       const path = `${name}.${keyText(innerKey)}`;
       if (isOptimizer(keyText(innerKey), inner)) continue;
       if (isModuleValue(inner)) found.push({ name: path, kind: 'module', value: inner, tensors: 0 });
@@ -259,11 +261,11 @@ function readTensors(
   const lazy: string[] = [];
   const names = new Set<string>();
   const take = (name: string, item: PickleValue): void => {
-    if (isUninitialised(item)) {
-      lazy.push(name);
-      return;
-    }
     if (!isTensorValue(item)) {
+      if (isUninitialised(item)) {
+        lazy.push(name);
+        return;
+      }
       // Packed parameters of quantised modules: a tuple of weight and bias.
       const parts = isTuple(item) && item.items.some((part) => isTensorValue(part)) ? item.items : undefined;
       if (parts === undefined) skipped.push(name);
@@ -296,6 +298,7 @@ function readOptimizer(root: PickleValue, context: TensorContext): readonly Tens
   if (!isDict(root)) return [];
   const tensors: Tensor[] = [];
   for (const [key, value] of root.entries) {
+    if (isTensorValue(value)) continue;
     const name = keyText(key);
     if (!isOptimizer(name, value)) continue;
     for (const [path, tensor] of walkTensors(value, context.file, name)) {

@@ -1,3 +1,4 @@
+import { codec } from '../../bytes/codec.ts';
 import { BnsumError, type ErrorCode } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { OPCODE_NAMES } from './opcodes.ts';
@@ -12,8 +13,11 @@ export interface PickleOptions {
    * has to see what follows). Default true: it is an error.
    */
   readonly strict?: boolean;
-  /** What a persistent id stands for; throws BnsumError for one that is not understood. Default: a PersistentNode. */
-  readonly persist?: (id: PickleValue, place: string) => PickleValue;
+  /**
+   * What a persistent id stands for; throws BnsumError for one that is not understood. Default: a PersistentNode.
+   * `place` gives the place of the id, for a message, as long as the call lasts.
+   */
+  readonly persist?: (id: PickleValue, place: () => string) => PickleValue;
 }
 
 /** The state of one run: the stack with its marks, the memo, the place, and what was recorded. */
@@ -29,12 +33,16 @@ export interface Machine {
   protocol: number;
   /** End of the current FRAME, -1 outside of one. */
   frameEnd: number;
-  /** The values above the last mark. */
-  stack: PickleValue[];
-  /** What lies below each mark; a segment of its own, so that ending one copies nothing. */
-  readonly below: PickleValue[][];
-  /** Values in all of `below`. */
-  belowSize: number;
+  /** Values on the stack: the first `size` of this array, which never shrinks, so that it never grows twice. */
+  readonly stack: PickleValue[];
+  size: number;
+  /** Where the segment above the last mark starts. */
+  base: number;
+  /** The starts of the segments below. */
+  readonly marks: number[];
+  /** Text of a range of `bytes`, one character a byte. */
+  readonly latin1: (start: number, end: number) => string;
+  readonly place: () => string;
   /** Memo entries 0, 1, 2 … as writers number them; others (a sparse PUT) go to `memoFar`. */
   readonly memo: PickleValue[];
   readonly memoFar: Map<number, PickleValue>;
@@ -46,7 +54,7 @@ export interface Machine {
 }
 
 export function makeMachine(bytes: Uint8Array, start: number, options: PickleOptions): Machine {
-  return {
+  const machine: Machine = {
     bytes,
     view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     options,
@@ -58,8 +66,11 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     protocol: 0,
     frameEnd: -1,
     stack: [],
-    below: [],
-    belowSize: 0,
+    size: 0,
+    base: 0,
+    marks: [],
+    latin1: codec().latin1(bytes),
+    place: () => placeOf(machine),
     memo: [],
     memoFar: new Map(),
     events: [],
@@ -67,6 +78,7 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     findings: [],
     findingCounts: new Map(),
   };
+  return machine;
 }
 
 export function opcodeName(opcode: number): string {
@@ -163,40 +175,40 @@ export function takeLine(machine: Machine): Uint8Array {
 }
 
 export function push(machine: Machine, value: PickleValue): void {
-  if (machine.stack.length + machine.belowSize >= LIMITS.pickleStack) {
+  if (machine.size >= LIMITS.pickleStack) {
     fail(machine, 'LIMIT', `the stack is above the limit of ${LIMITS.pickleStack} values`);
   }
-  machine.stack.push(value);
+  machine.stack[machine.size] = value;
+  machine.size += 1;
 }
 
 export function pop(machine: Machine): PickleValue {
-  if (machine.stack.length === 0) fail(machine, 'MALFORMED', 'stack underflow');
-  return machine.stack.pop() ?? null;
+  if (machine.size === machine.base) fail(machine, 'MALFORMED', 'stack underflow');
+  machine.size -= 1;
+  return machine.stack[machine.size] ?? null;
 }
 
 export function top(machine: Machine): PickleValue {
-  if (machine.stack.length === 0) fail(machine, 'MALFORMED', 'stack underflow');
-  return machine.stack.at(-1) ?? null;
+  if (machine.size === machine.base) fail(machine, 'MALFORMED', 'stack underflow');
+  return machine.stack[machine.size - 1] ?? null;
 }
 
 export function pushMark(machine: Machine): void {
-  if (machine.below.length >= LIMITS.pickleMarkDepth) {
+  if (machine.marks.length >= LIMITS.pickleMarkDepth) {
     fail(machine, 'LIMIT', `marks are nested deeper than ${LIMITS.pickleMarkDepth}`);
   }
-  machine.below.push(machine.stack);
-  machine.belowSize += machine.stack.length;
-  machine.stack = [];
+  machine.marks.push(machine.base);
+  machine.base = machine.size;
 }
 
 /** Everything above the last mark, which is removed. */
 export function popMark(machine: Machine): PickleValue[] {
-  const items = machine.stack;
-  const below = machine.below.pop();
+  const below = machine.marks.pop();
   if (below === undefined) fail(machine, 'MALFORMED', 'no mark on the stack');
-  machine.stack = below;
-  machine.belowSize -= below.length;
-  // A growing array has room for 17 values: most tuples hold fewer, and a checkpoint has hundreds of thousands.
-  return items.length < 17 ? items.slice() : items;
+  const items = machine.stack.slice(machine.base, machine.size);
+  machine.size = machine.base;
+  machine.base = below;
+  return items;
 }
 
 export function remember(machine: Machine, index: number, value: PickleValue): void {

@@ -4,18 +4,14 @@
  */
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** UTF-8 as Python's 'surrogatepass' reads it: lone surrogates stay. */
-export function decodeUtf8(bytes: Uint8Array): string | undefined {
-  if (bytes.length < 64) {
-    let isAscii = true;
-    for (let at = 0; at < bytes.length; at += 1) if ((bytes[at] ?? 0) > 127) isAscii = false;
-    // One flat string; adding character by character would make a chain of pieces.
-    if (isAscii) return String.fromCharCode.apply(null, bytes as unknown as number[]);
-  }
-  return decodeAny(bytes);
+/** Whether a range of bytes is plain ASCII. */
+export function isAscii(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at += 1) if ((bytes[at] ?? 0) > 127) return false;
+  return true;
 }
 
-function decodeAny(bytes: Uint8Array): string | undefined {
+/** UTF-8 as Python's 'surrogatepass' reads it: lone surrogates stay. */
+export function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return strict.decode(bytes);
   } catch {

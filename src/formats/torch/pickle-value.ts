@@ -1,5 +1,6 @@
 import type { DType } from '../../ir/dtype.ts';
 import type { PickleEvent } from './pickle-event.ts';
+import type { StorageBytes } from './strided.ts';
 
 /**
  * What a pickle describes, as inert data. Nothing here can be called; a class is a name and a call is a record of it.
@@ -57,6 +58,8 @@ export interface SetNode {
 /** A class or function by name. */
 export interface GlobalNode {
   readonly kind: 'global';
+  /** 'module.name', made once: it is asked for at every tensor. */
+  readonly path: string;
   readonly module: string;
   readonly name: string;
   readonly event: PickleEvent;
@@ -90,6 +93,8 @@ export interface StorageNode {
   readonly length: number;
   /** Legacy storage views: where in the storage of `key` this one begins, in elements. */
   readonly shift: number;
+  /** Where its bytes are; set by the container that knows when it reads the storage's id. */
+  bytes: StorageBytes | undefined;
 }
 
 /** Stands for a memo entry that was never made. */
@@ -149,7 +154,7 @@ export function makeDict(type: string): DictNode {
 
 /** 'module.name' of a class, also of the class that a call made an instance of; undefined for anything else. */
 export function classNameOf(value: PickleValue | undefined): string | undefined {
-  if (isGlobal(value)) return `${value.module}.${value.name}`;
+  if (isGlobal(value)) return value.path;
   if (!isReduced(value)) return undefined;
-  return isGlobal(value.callable) ? `${value.callable.module}.${value.callable.name}` : undefined;
+  return isGlobal(value.callable) ? value.callable.path : undefined;
 }

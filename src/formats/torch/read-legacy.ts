@@ -22,7 +22,7 @@ type Run = PickleRun & { readonly value: PickleValue };
 /** Walks pickles that stand one after another at the start of a source, reading as far as they go. */
 function makeWalker(
   source: ByteSource,
-  persist: (id: PickleValue, place: string) => PickleValue,
+  persist: (id: PickleValue, place: () => string) => PickleValue,
 ): { next(): Promise<Run>; position(): number } {
   let position = 0;
   let window: Uint8Array = new Uint8Array(0);

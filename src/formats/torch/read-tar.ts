@@ -85,7 +85,7 @@ async function readMembers(source: ByteSource): Promise<ReadonlyMap<string, { fr
 }
 
 /** A cursor over a member: pickles and fixed-size numbers in turn. */
-function makeCursor(bytes: Uint8Array, file: string, persist?: (id: PickleValue, place: string) => PickleValue) {
+function makeCursor(bytes: Uint8Array, file: string, persist?: (id: PickleValue, place: () => string) => PickleValue) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const take = (length: number): number => {
@@ -167,7 +167,7 @@ export async function readTar(source: ByteSource, options: ReadOptions): Promise
       throw new BnsumError({
         code: 'MALFORMED',
         file: main.label,
-        place,
+        place: place(),
         reason: 'an id that is no tensor of the file',
       });
     },
@@ -213,7 +213,13 @@ function rebuilder(): GlobalNode {
     args: undefined,
     count: 1,
   } as const;
-  return { kind: 'global', module: event.module, name: event.name, event: { ...event } };
+  return {
+    kind: 'global',
+    path: `${event.module}.${event.name}`,
+    module: event.module,
+    name: event.name,
+    event: { ...event },
+  };
 }
 
 function rebuilt(callable: GlobalNode, tensor: TarTensor): Reduced {
@@ -252,6 +258,7 @@ function readStorages(
       key,
       length,
       shift: 0,
+      bytes: undefined,
     };
     const byteLength = storageByteLength(node);
     const from = member.from + cursor.place();

@@ -123,12 +123,11 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
   }
   const label = `${file}!${member.name}`;
   const known = new Map<string, StorageNode>();
-  const storages = new Map<string, StorageBytes>();
   const run = unpickle(await zip.read(member, LIMITS.pickleBytes), 0, {
     file: label,
     persist(id, place) {
       const node = readStorageId(id, known, label, place);
-      if (!storages.has(node.key)) storages.set(node.key, storageIn(archive, folder, node, label, place));
+      node.bytes ??= storageIn(archive, folder, node, label, place);
       return node;
     },
   });
@@ -144,16 +143,8 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
     file,
     scope: archive.scope,
     bytesOf(node) {
-      const bytes = storages.get(node.key);
-      if (bytes === undefined) {
-        throw new BnsumError({
-          code: 'MALFORMED',
-          file,
-          place: node.key,
-          reason: 'a storage that was not named before',
-        });
-      }
-      return bytes;
+      if (node.bytes !== undefined) return node.bytes;
+      throw new BnsumError({ code: 'MALFORMED', file, place: node.key, reason: 'a storage that was not named before' });
     },
   };
   return { run, context };
@@ -164,7 +155,7 @@ function storageIn(
   folder: string,
   node: StorageNode,
   label: string,
-  place: string,
+  place: () => string,
 ): StorageBytes {
   const name = `${archive.root}${folder}${node.key}`;
   const member = archive.zip.get(name);
@@ -172,13 +163,13 @@ function storageIn(
   if (member === undefined) {
     // An empty storage needs no record; every other one does.
     if (needed > 0) {
-      throw new BnsumError({ code: 'MALFORMED', file: label, place, reason: `the file holds no ${name}` });
+      throw new BnsumError({ code: 'MALFORMED', file: label, place: place(), reason: `the file holds no ${name}` });
     }
   } else if (member.size !== needed) {
     throw new BnsumError({
       code: 'MALFORMED',
       file: label,
-      place,
+      place: place(),
       reason: `storage ${node.key} needs ${needed} bytes (${node.length} × ${node.dtype ?? 'bytes'}), ${name} has ${member.size}`,
     });
   }
@@ -195,27 +186,39 @@ export function recordBytes(
   byteLength: number,
   name: string,
 ): StorageBytes {
-  const { scope, bigEndian } = archive;
   const id = member === undefined ? name : member.name;
-  let opened: Promise<ByteSource> | undefined;
-  return {
-    id: scope === '' ? id : scope + id,
-    byteLength,
-    bigEndian,
-    open() {
-      if (member === undefined) {
-        throw new BnsumError({
-          code: 'MALFORMED',
-          file: archive.file,
-          place: id,
-          reason: 'the file holds no such record',
-        });
-      }
-      if (member.method !== 0) return archive.zip.source(member);
-      opened ??= archive.zip.source(member);
-      return opened;
-    },
-  };
+  return new RecordStorage(archive, member, archive.scope === '' ? id : archive.scope + id, byteLength);
+}
+
+/** A class, not a literal with a closure: a large checkpoint has one of these per tensor. */
+class RecordStorage implements StorageBytes {
+  readonly #archive: TorchArchive;
+  readonly #member: ZipMember | undefined;
+  readonly id: string;
+  readonly byteLength: number;
+  #opened: Promise<ByteSource> | undefined;
+
+  constructor(archive: TorchArchive, member: ZipMember | undefined, id: string, byteLength: number) {
+    this.#archive = archive;
+    this.#member = member;
+    this.id = id;
+    this.byteLength = byteLength;
+  }
+
+  get bigEndian(): boolean {
+    return this.#archive.bigEndian;
+  }
+
+  open(): Promise<ByteSource> {
+    const { zip, file } = this.#archive;
+    const member = this.#member;
+    if (member === undefined) {
+      throw new BnsumError({ code: 'MALFORMED', file, place: this.id, reason: 'the file holds no such record' });
+    }
+    if (member.method !== 0) return zip.source(member);
+    this.#opened ??= zip.source(member);
+    return this.#opened;
+  }
 }
 
 /** What a pickle's own stream gives cause to mention: names of code, keys set twice. */

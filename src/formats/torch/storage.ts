@@ -16,29 +16,33 @@ export function readStorageId(
   id: PickleValue,
   known: Map<string, StorageNode>,
   file: string,
-  place: string,
+  place: () => string,
 ): StorageNode {
-  const fail = (reason: string): never => {
-    throw new BnsumError({ code: 'MALFORMED', file, place, reason });
-  };
+  const refusal = (reason: string): BnsumError => new BnsumError({ code: 'MALFORMED', file, place: place(), reason });
   const parts = itemsOf(id) ?? [];
-  const [word, type, key, , count, view] = parts;
-  if (word !== 'storage' || parts.length < 5 || parts.length > 6) fail('a persistent id that names no storage');
-  if (!isGlobal(type)) return fail('a storage whose class is not a name');
+  if (parts[0] !== 'storage' || parts.length < 5 || parts.length > 6) {
+    throw refusal('a persistent id that names no storage');
+  }
+  const type = parts[1];
+  const key = parts[2];
+  const view = parts[5];
+  if (!isGlobal(type)) throw refusal('a storage whose class is not a name');
   const dtype = dtypeOfStorage(type.module, type.name);
   if (dtype === undefined && !isUntypedStorage(type.module, type.name)) {
-    fail(`${type.module}.${type.name} is no storage class that PyTorch writes`);
+    throw refusal(`${type.module}.${type.name} is no storage class that PyTorch writes`);
   }
-  if (typeof key !== 'string') return fail('a storage key that is not text');
-  const length = countOf(count);
-  if (length === undefined) return fail(`storage ${key}: its number of elements is no whole number below 2^53`);
-  const shift = view === undefined || view === null ? 0 : viewOffset(view, fail);
+  if (typeof key !== 'string') throw refusal('a storage key that is not text');
+  const length = countOf(parts[4]);
+  if (length === undefined) throw refusal(`storage ${key}: its number of elements is no whole number below 2^53`);
+  const shift = view === undefined || view === null ? 0 : viewOffset(view);
+  if (shift === undefined) throw refusal('a storage view without offset and size');
   const node: StorageNode = {
     kind: 'storage',
     dtype: dtype !== undefined && isDType(dtype) ? dtype : null,
     key,
     length,
     shift,
+    bytes: undefined,
   };
   const first = known.get(key);
   if (first === undefined) {
@@ -46,7 +50,7 @@ export function readStorageId(
     return node;
   }
   if (first.dtype !== node.dtype || first.length !== node.length) {
-    fail(`storage ${key} is named twice, as ${describe(first)} and as ${describe(node)}`);
+    throw refusal(`storage ${key} is named twice, as ${describe(first)} and as ${describe(node)}`);
   }
   return first.shift === shift ? first : node;
 }
@@ -56,9 +60,7 @@ function describe(node: StorageNode): string {
 }
 
 /** Storage views of PyTorch up to 0.3: (key, offset, size) in the storage of numel elements. */
-function viewOffset(view: PickleValue, fail: (reason: string) => never): number {
+function viewOffset(view: PickleValue): number | undefined {
   const [, offset, size] = itemsOf(view) ?? [];
-  const from = countOf(offset);
-  if (from === undefined || countOf(size) === undefined) return fail('a storage view without offset and size');
-  return from;
+  return countOf(size) === undefined ? undefined : countOf(offset);
 }

@@ -45,9 +45,6 @@ export function makeStridedTensor(facts: StridedFacts): Tensor {
   const bits = bitsOf(dtype);
   const elements = product(shape);
   const byteLength = Math.ceil((elements * bits) / 8);
-  const refuse = (reason: string): never => {
-    throw new BnsumError({ code: 'MALFORMED', file, place: name, reason });
-  };
   if (!Number.isSafeInteger(byteLength)) {
     throw new BnsumError({
       code: 'LIMIT',
@@ -56,34 +53,75 @@ export function makeStridedTensor(facts: StridedFacts): Tensor {
       reason: `shape [${shape.join(', ')}] is above 2^53 bytes`,
     });
   }
-  if (strides.length !== shape.length) {
-    refuse(`${shape.length} sizes and ${strides.length} strides`);
-  }
+  if (strides.length !== shape.length) throw misfit(facts, `${shape.length} sizes and ${strides.length} strides`);
   if (elements > 0) {
     let last = offset;
-    for (const [axis, size] of shape.entries()) last += (size - 1) * (strides[axis] ?? 0);
+    for (let axis = 0; axis < shape.length; axis += 1) last += ((shape[axis] ?? 1) - 1) * (strides[axis] ?? 0);
     const held = Math.floor((storage.byteLength * 8) / bits);
     if (!Number.isSafeInteger(last) || last >= held) {
-      refuse(
+      throw misfit(
+        facts,
         `its last element is number ${last} of a storage of ${held} elements (offset ${offset}, shape [${shape.join(', ')}], strides [${strides.join(', ')}])`,
       );
     }
   }
-  return {
-    name,
-    dtype,
-    shape,
-    byteLength,
-    encoding: facts.encoding,
-    identity: identityOf(facts),
-    storage: storage.id,
-    readInto: (start, count, into, signal) => readStrided(facts, start, count, into, signal),
-  };
+  return new StridedTensor(facts, byteLength);
 }
 
+function misfit({ file, name }: StridedFacts, reason: string): BnsumError {
+  return new BnsumError({ code: 'MALFORMED', file, place: name, reason });
+}
+
+/** A class, not a literal with a closure: a large checkpoint has 100,000 of them. */
+class StridedTensor implements Tensor {
+  readonly #facts: StridedFacts;
+  readonly byteLength: number;
+  readonly identity: string;
+
+  constructor(facts: StridedFacts, byteLength: number) {
+    this.#facts = facts;
+    this.byteLength = byteLength;
+    this.identity = identityOf(facts);
+  }
+
+  get name(): string {
+    return this.#facts.name;
+  }
+
+  get dtype(): DType {
+    return this.#facts.dtype;
+  }
+
+  get shape(): readonly number[] {
+    return this.#facts.shape;
+  }
+
+  get encoding(): Encoding {
+    return this.#facts.encoding;
+  }
+
+  get storage(): string {
+    return this.#facts.storage.id;
+  }
+
+  readInto(start: readonly number[], count: readonly number[], into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    return readStrided(this.#facts, start, count, into, signal);
+  }
+}
+
+/** Views that mean the same elements have the same identity, whatever they say of axes of one element. */
 function identityOf({ storage, offset, dtype, strides, shape }: StridedFacts): string {
-  // The stride of an axis of one element means nothing: equal views must have equal identities.
-  const meaning = strides.map((stride, axis) => ((shape[axis] ?? 0) > 1 ? stride : 0)).join(',');
+  let meaning = '';
+  let expected = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis -= 1) {
+    const size = shape[axis] ?? 0;
+    // The stride of an axis of one element means nothing.
+    if (size > 1 && strides[axis] !== expected) {
+      meaning = strides.map((stride, index) => ((shape[index] ?? 0) > 1 ? stride : 0)).join(',');
+      break;
+    }
+    expected *= size;
+  }
   // Joined, not concatenated: one flat text instead of a chain of pieces, of which a large checkpoint would keep many.
   return [storage.id, '@', offset, ':', dtype, ':', meaning, ':', shape.join(',')].join('');
 }

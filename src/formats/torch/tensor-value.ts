@@ -79,11 +79,11 @@ export function isUninitialised(value: PickleValue | undefined): boolean {
  * what the rebuilder takes, for a view outside its storage, and for a storage that the file does not hold.
  */
 export function readTensorValue(value: Reduced, name: string, context: TensorContext, depth: number = 0): TensorValue {
-  const fail = (reason: string): never => {
-    throw new BnsumError({ code: 'MALFORMED', file: context.file, place: name, reason });
-  };
-  if (depth > 8) fail('tensors are wrapped in one another more than 8 times');
   const maker = classNameOf(value) ?? '';
+  // What nearly every tensor is, first.
+  if (maker === 'torch._utils._rebuild_tensor_v2') return readDense(maker, value.args, name, context);
+  const fail = failAt(name, context);
+  if (depth > 8) fail('tensors are wrapped in one another more than 8 times');
   const args = value.args;
   if (maker === 'torch._tensor._rebuild_from_type_v2') {
     // (function, type, args, state): the function is itself a rebuilder, the type and its state are names and data.
@@ -112,9 +112,8 @@ export function readTensorValue(value: Reduced, name: string, context: TensorCon
   }
   switch (maker) {
     case 'torch._utils._rebuild_tensor':
-    case 'torch._utils._rebuild_tensor_v2':
     case 'torch._utils._rebuild_tensor_v3':
-      return readDense(maker, args, name, context, fail);
+      return readDense(maker, args, name, context);
     case 'torch._utils._rebuild_qtensor':
       return readQuantised(args, name, context, fail, depth);
     case 'torch._utils._rebuild_sparse_tensor':
@@ -148,19 +147,30 @@ export function readTensorValue(value: Reduced, name: string, context: TensorCon
 
 type Fail = (reason: string) => never;
 
+function failAt(name: string, context: TensorContext): Fail {
+  return (reason) => {
+    throw new BnsumError({ code: 'MALFORMED', file: context.file, place: name, reason });
+  };
+}
+
 const DENSE: Encoding = { kind: 'dense' };
 
-function sizesOf(value: PickleValue | undefined, fail: Fail): readonly number[] {
+/** The whole numbers of a size or stride, or why it is none. The tuple's own array: a tensor has two of them. */
+function countsOf(value: PickleValue | undefined): readonly number[] | string {
   const items = itemsOf(value);
-  if (items === undefined) return fail('a size or stride that is no tuple');
-  if (items.length > LIMITS.tensorRank) fail(`rank ${items.length} is above the limit of ${LIMITS.tensorRank}`);
-  if (!areCounts(items)) return fail('a size or stride that is no whole number from 0 to 2^53');
-  // The tuple's own array: 100,000 tensors have 200,000 of them.
-  return items;
+  if (items === undefined) return 'a size or stride that is no tuple';
+  if (items.length > LIMITS.tensorRank) return `rank ${items.length} is above the limit of ${LIMITS.tensorRank}`;
+  return areCounts(items) ? items : 'a size or stride that is no whole number from 0 to 2^53';
+}
+
+function sizesOf(value: PickleValue | undefined, fail: Fail): readonly number[] {
+  const counts = countsOf(value);
+  return typeof counts === 'string' ? fail(counts) : counts;
 }
 
 function areCounts(items: readonly PickleValue[]): items is readonly number[] {
-  return items.every((item) => countOf(item) !== undefined);
+  for (const item of items) if (countOf(item) === undefined) return false;
+  return true;
 }
 
 function dtypeOf(value: PickleValue | undefined, fail: Fail): DType {
@@ -173,17 +183,22 @@ function readDense(
   args: readonly PickleValue[],
   name: string,
   context: TensorContext,
-  fail: Fail,
   encoding: Encoding = DENSE,
 ): TensorValue {
-  const [storage, offset, size, stride, flag, , sixth, seventh] = args;
-  if (!isNode(storage) || storage.kind !== 'storage') return fail('its storage is not one of this file');
-  const isThird = maker.endsWith('_v3');
-  const metadata = isThird ? seventh : sixth;
-  const dtype = isThird ? dtypeOf(sixth, fail) : storage.dtype;
-  if (dtype === null) return fail('an untyped storage without a dtype');
-  const from = countOf(offset);
-  if (from === undefined) return fail('an offset that is no whole number');
+  const storage = args[0];
+  const flag = args[4];
+  if (!isNode(storage) || storage.kind !== 'storage')
+    return failAt(name, context)('its storage is not one of this file');
+  const isThird = maker === 'torch._utils._rebuild_tensor_v3';
+  const metadata = args[isThird ? 7 : 6];
+  const dtype = isThird ? dtypeOf(args[6], failAt(name, context)) : storage.dtype;
+  if (dtype === null) return failAt(name, context)('an untyped storage without a dtype');
+  const from = countOf(args[1]);
+  if (from === undefined) return failAt(name, context)('an offset that is no whole number');
+  const shape = countsOf(args[2]);
+  if (typeof shape === 'string') return failAt(name, context)(shape);
+  const strides = countsOf(args[3]);
+  if (typeof strides === 'string') return failAt(name, context)(strides);
   const bits =
     isDict(metadata) && (metadata.entries.get('conj') === true || metadata.entries.get('neg') === true)
       ? 'its values are marked to be conjugated or negated when they are read'
@@ -192,8 +207,8 @@ function readDense(
     file: context.file,
     name,
     dtype,
-    shape: sizesOf(size, fail),
-    strides: sizesOf(stride, fail),
+    shape,
+    strides,
     offset: from + storage.shift,
     storage: context.bytesOf(storage),
     encoding,
@@ -227,7 +242,7 @@ function readQuantised(
     ...(along === undefined ? {} : { axis: along }),
   };
   const dense = [args[0], args[1], args[2], args[3], args[5]].map((value) => value ?? null);
-  return readDense('torch._utils._rebuild_tensor_v2', dense, name, context, fail, encoding);
+  return readDense('torch._utils._rebuild_tensor_v2', dense, name, context, encoding);
 }
 
 function layoutName(value: PickleValue | undefined): string {

@@ -19,7 +19,6 @@ import {
   makeMachine,
   memoSize,
   type PickleOptions,
-  placeOf,
   pop,
   popMark,
   push,
@@ -42,6 +41,7 @@ import {
   decodeQuoted,
   decodeRawUnicode,
   decodeUtf8,
+  isAscii,
   latin1,
   parseFloatLine,
   parseInteger,
@@ -112,8 +112,8 @@ function run(m: Machine): PickleValue {
     m.position += 1;
     if (m.opcode === 0x2e) {
       const value = pop(m);
-      if (m.stack.length > 0 || m.below.length > 0) {
-        find(m, 'LEFT_ON_STACK', `${m.stack.length + m.belowSize} values were made and not used`);
+      if (m.size > 0 || m.marks.length > 0) {
+        find(m, 'LEFT_ON_STACK', `${m.size} values were made and not used`);
       }
       m.opIndex += 1;
       return value;
@@ -310,7 +310,7 @@ function stepRare(m: Machine): PickleValue | undefined {
       return undefined;
     }
     case 0x30: // POP: an empty segment is ended by dropping its mark, as Python does
-      if (m.stack.length === 0 && m.below.length > 0) popMark(m);
+      if (m.size === m.base && m.marks.length > 0) popMark(m);
       else pop(m);
       return undefined;
     case 0x31: // POP_MARK
@@ -372,7 +372,10 @@ function float(value: number): PickleValue {
 }
 
 function text(m: Machine, length: number): string {
-  return decodeUtf8(takeBytes(m, length)) ?? fail(m, 'MALFORMED', 'its text is not UTF-8');
+  const start = take(m, length);
+  const end = start + length;
+  if (isAscii(m.bytes, start, end)) return m.latin1(start, end);
+  return decodeUtf8(m.bytes.subarray(start, end)) ?? fail(m, 'MALFORMED', 'its text is not UTF-8');
 }
 
 function long(m: Machine, length: number): number | bigint {
@@ -414,5 +417,5 @@ function persist(m: Machine, id: PickleValue): PickleValue {
   recordPersistent(m, id);
   return m.options.persist === undefined
     ? { kind: 'persistent', id, offset: m.opStart }
-    : m.options.persist(id, placeOf(m));
+    : m.options.persist(id, m.place);
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import '../../../src/bytes/node/codec.ts';
 import type { PickleRun } from '../../../src/formats/torch/pickle-event.ts';
 import { isDict, type PickleValue } from '../../../src/formats/torch/pickle-value.ts';
 import { runPickle, unpickle } from '../../../src/formats/torch/unpickle.ts';
