@@ -2,6 +2,7 @@ import { type Fold, planFolding } from '../graph/fold.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model, Weight, WeightClass } from '../ir/model.ts';
 import { type Count, minus, plus, total } from './count.ts';
 import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
@@ -88,8 +89,15 @@ function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, Laye
     accounts.set(layer.path, { own, subtree: own });
   }
   const add = (rule: Rule, all: readonly Entry[], key: 'keras' | 'torch' | 'buffers', hasBytes: boolean): void => {
+    // Entries of one layer follow each other.
+    let layer: string | undefined;
+    let own: Sums | undefined;
     for (const entry of countable(rule, all)) {
-      const own = counts(rule, entry) ? accounts.get(entry.layer)?.own : undefined;
+      if (!counts(rule, entry)) continue;
+      if (entry.layer !== layer) {
+        layer = entry.layer;
+        own = accounts.get(layer)?.own;
+      }
       if (own === undefined) continue;
       own[key] = plus(own[key], entry.elements);
       if (hasBytes) own.bytes = plus(own.bytes, entry.bytes);
@@ -144,8 +152,7 @@ function foldingOf(model: Model): readonly Fold[] | null {
 }
 
 function foldedSize(model: Model, entries: Entries, folding: readonly Fold[]): Count {
-  const layers = new Map<string, Layer>();
-  for (const layer of model.layers) layers.set(layer.path, layer);
+  const layers = layersByPath(model);
   let size = total(folding.map((fold) => fold.elementsAfter));
   for (const entry of firstOwners(entries.torch)) {
     if (survivesFolding(entry, layers.get(entry.layer))) size = plus(size, entry.elements);

@@ -3,6 +3,7 @@ import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { byteLengthOf, type DType } from '../ir/dtype.ts';
 import { isBnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model, NormAttrs, Shape, Weight, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinModule, TwinSource, TwinTensor } from '../layers/family.ts';
 import { familyOfKind, twinOf } from '../layers/registry.ts';
@@ -42,8 +43,7 @@ export interface Entries {
 export function childrenOf(model: Model): ReadonlyMap<string | null, readonly Layer[]> {
   const known = childrenByModel.get(model);
   if (known !== undefined) return known;
-  const paths = new Set<string>();
-  for (const layer of model.layers) paths.add(layer.path);
+  const paths = layersByPath(model);
   const children = new Map<string | null, Layer[]>();
   for (const layer of model.layers) {
     const key = layer.parent !== null && layer.parent !== layer.path && paths.has(layer.parent) ? layer.parent : null;

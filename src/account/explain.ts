@@ -1,5 +1,6 @@
 import { BnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model } from '../ir/model.ts';
 import { type Accounting, survivesFolding } from './account.ts';
 import { type Count, minus, plus, total } from './count.ts';
@@ -185,8 +186,7 @@ function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, La
  * of a compiled Keras model. Every stage is exact: a remainder throws BnsumError INTERNAL.
  */
 export function explain(model: Model, accounting: Accounting): Explanation {
-  const layers = new Map<string, Layer>();
-  for (const layer of model.layers) layers.set(layer.path, layer);
+  const layers = layersByPath(model);
   const { totals } = accounting;
   const keras: Landmark = { rule: 'keras.total', elements: totals.keras.total };
   const torch: Landmark = { rule: 'torch.parameters', elements: totals.torch.parameters };

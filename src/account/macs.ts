@@ -1,3 +1,4 @@
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../ir/model.ts';
 import type { BoundLayer } from '../layers/family.ts';
 import { bindLayer } from '../layers/registry.ts';
@@ -30,7 +31,7 @@ function shapesOf(graph: Graph, ids: Call['inputs']): readonly Shape[] | null {
 export function countMacs(model: Model): MacCounts {
   const layers = new Map<string, Count | null>();
   const children = childrenOf(model);
-  const byPath = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const byPath = layersByPath(model);
   const bind = (layer: Layer): BoundLayer =>
     bindLayer({ ...layer, children: (children.get(layer.path) ?? []).map(bind) });
   const factors = callsOfLayers(model);

@@ -1,3 +1,4 @@
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Model } from '../ir/model.ts';
 import type { Accounting } from './account.ts';
 import { type Count, plus, times } from './count.ts';
@@ -77,7 +78,7 @@ const UNSEEN_MODULES: ReadonlySet<string> = new Set([
  * module; it stops at an LSTM, whose output is a tuple.
  */
 function torchsummary(model: Model, accounting: Accounting): Omit<ToolFigure, 'tool'> {
-  const kinds = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const kinds = layersByPath(model);
   const { types } = accounting.entries;
   const hasLstm = [...new Set(types.values())].some((list) => list.includes('LSTM'));
   if (hasLstm || model.layers.some((layer) => layer.kind === 'lstm' && layer.weights.length > 0)) {

@@ -6,6 +6,7 @@ import { createFileTarget, type FileOutput } from '../bytes/node/file-target.ts'
 import { memoryTarget, type WriteTarget } from '../bytes/target.ts';
 import { generateModule } from '../codegen/module.ts';
 import { type Plan, planTranslation } from '../convert/plan.ts';
+import { settingNotes } from '../convert/settings.ts';
 import { translate } from '../convert/translate.ts';
 import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
@@ -151,7 +152,8 @@ export async function bnconvert(io: Io): Promise<ExitCode> {
     const { plan, map } = await namePlan(model, own, options);
     const entries = translate(plan, options.dtype === undefined ? {} : { dtype: options.dtype });
     const casts = options.dtype === undefined ? [] : castNotes(plan, entries);
-    const diagnostics = [...opened.diagnostics, ...plan.diagnostics, ...casts];
+    const apart = options.module === undefined || options.module === null ? settingNotes(model, plan) : [];
+    const diagnostics = [...opened.diagnostics, ...plan.diagnostics, ...apart, ...casts];
     const work: Work = { options, model, plan, entries, diagnostics, map };
     if (options.dryRun) {
       await io.write(renderPlan(plan, entries, diagnostics, options.format));

@@ -1,6 +1,7 @@
 import { type Fold, planFolding } from '../graph/fold.ts';
 import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../ir/model.ts';
 import { normNumber, normText } from '../layers/attribute.ts';
 import type { Twin } from '../layers/family.ts';
@@ -38,7 +39,7 @@ export interface FoldOptions {
  */
 export function foldModel(model: Model, options: FoldOptions): Folded {
   const plan = planFolding(model);
-  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const layers = layersByPath(model);
   const diagnostics: Diagnostic[] = [];
   const folds: FoldRecord[] = [];
   const shares = new Map<string, Share>();

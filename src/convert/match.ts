@@ -1,6 +1,7 @@
 import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { BnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Model } from '../ir/model.ts';
 import {
   compareNumbers,
@@ -81,7 +82,7 @@ export function matchKeys(model: Model, plan: Plan, target: Target): Match {
 }
 
 function ourGroups(model: Model, plan: Plan): readonly Ours[] {
-  const types = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const types = layersByPath(model);
   const groups = new Map<string, PlannedTensor[]>();
   for (const tensor of plan.tensors) {
     const { prefix } = splitKey(tensor.name);

@@ -1,6 +1,7 @@
 import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model, NormAttrs, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinSource } from '../layers/family.ts';
 import { type FoldRecord, foldModel } from './fold.ts';
@@ -223,7 +224,7 @@ function contextOf(model: Model): {
     else list.push(layer);
   }
   return {
-    layers: new Map(model.layers.map((layer) => [layer.path, layer])),
+    layers: layersByPath(model),
     children,
     inputs: inputsOfFirstCalls(model),
   };

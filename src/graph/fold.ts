@@ -1,3 +1,4 @@
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, NormAttrs, Shape } from '../ir/model.ts';
 import { normNumber, normRecord, normText, wrapAxis } from '../layers/attribute.ts';
 import { channelAxis, dataFormatOf, padsOf } from '../layers/window.ts';
@@ -85,7 +86,7 @@ function wire(model: Model): Wiring {
     graphs.set(graph, { producer, consumers, outputs: new Set(graph.outputs) });
   }
   return {
-    layers: new Map(model.layers.map((layer) => [layer.path, layer])),
+    layers: layersByPath(model),
     uses,
     tied: tiedLayers(model),
     graphs,

@@ -1,5 +1,6 @@
 import { type Diagnostic, note, type Outcome } from '../ir/diagnostic.ts';
 import { EMPTY_OBJECT, type Json, type JsonObject } from '../ir/json.ts';
+import { layersByPath } from '../ir/layer-index.ts';
 import type { Call, Constant, Dim, Graph, Layer, Model, Shape, Value } from '../ir/model.ts';
 import { normFlag, normNumber } from '../layers/attribute.ts';
 import type { BoundLayer } from '../layers/family.ts';
@@ -34,7 +35,7 @@ interface Binding {
 export function inferShapes(model: Model): Outcome<Model> {
   const root = model.graphs.get('');
   if (model.dialect === 'onnx' && root !== undefined) {
-    const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+    const layers = layersByPath(model);
     return { value: withGraphs(model, new Map(model.graphs).set('', fillShapes(root, layers))), diagnostics: [] };
   }
   if (model.dialect !== 'keras' || root === undefined) return { value: model, diagnostics: [] };
@@ -83,7 +84,7 @@ function withGraphs(model: Model, graphs: ReadonlyMap<string, Graph>): Model {
 }
 
 function bind(model: Model): Binding {
-  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const layers = layersByPath(model);
   const below = new Map<string, BoundLayer[]>();
   const bound = new Map<string, BoundLayer>();
   const binding: Binding = { model, layers, bound, known: new Map(), inner: new Map(), lost: new Map() };

@@ -28,11 +28,17 @@ export type DiagnosticCode =
   | 'NO_TWIN'
   | 'PARTIAL_OVERLAP'
   | 'SHAPE_UNKNOWN'
+  | 'TARGET_PADDING'
+  | 'TARGET_SETTING'
   | 'TRAINING_DIFFERS'
   | 'WEIGHT_MISSING'
   | 'WEIGHT_UNEXPECTED';
 
 export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
+  /** Layers pad one end more than the other, which `padding=` cannot say: a target without our module must do so; args: count, first. */
+  TARGET_PADDING: 'warning',
+  /** Modules have a setting that is not PyTorch's default and that no state_dict carries; args: count, type, setting, value, usual, first. */
+  TARGET_SETTING: 'warning',
   /** Floating tensors were cast to another type on request; args: count, from, to. */
   CAST: 'info',
   /** A tensor of an unrecognised layer is counted as a parameter. */

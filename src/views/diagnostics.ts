@@ -71,6 +71,10 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   },
   PARTIAL_OVERLAP: (args) => `shares part of its bytes with another tensor${aside(word(args, 'with'))}; both count`,
   SHAPE_UNKNOWN: (args) => `the output shape cannot be inferred${aside(word(args, 'reason') ?? word(args, 'type'))}`,
+  TARGET_PADDING: (args) =>
+    `${counted(args, 'layer')} with more padding at one end than at the other${firstOf(args)}, which padding= of PyTorch cannot say: the target must pad so itself, or be the module that --module writes`,
+  TARGET_SETTING: (args) =>
+    `${counted(args, `${word(args, 'type') ?? ''} module`.trim())} with ${word(args, 'setting') ?? 'a setting'} ${word(args, 'value') ?? ''}, which no state_dict carries (PyTorch's default is ${word(args, 'usual') ?? 'another'}): set it in the target, or take the module that --module writes`,
   TRAINING_DIFFERS: (args) =>
     `same outputs at inference, another computation in training${aside(word(args, 'what') ?? word(args, 'reason'))}`,
   WEIGHT_MISSING: (args) =>

@@ -69,6 +69,13 @@ export class Commands {
     return JSON.parse(await readFile(receipt, 'utf8'));
   }
 
+  /** What bnconvert would do, as data: nothing is written. */
+  async plan(input, extra = []) {
+    const { status, stdout, stderr } = await this.#run('bnconvert', [input, '--dry-run', '--format', 'json', ...extra]);
+    if (status !== 0) throw new Error(`bnconvert --dry-run: exit ${status}: ${stderr.slice(0, 600)}`);
+    return JSON.parse(stdout);
+  }
+
   /** bndiff of two files with every value, byte-exact: the exit code and the one comparison. */
   async diff(a, b) {
     const { status, stdout, stderr } = await this.#run('bndiff', [

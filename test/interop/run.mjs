@@ -14,7 +14,7 @@ import { Report } from './report.mjs';
 import { applications } from './suite-applications.mjs';
 import { composites, layers } from './suite-layers.mjs';
 import { recorded } from './suite-recorded.mjs';
-import { loader, onnx, training, vision } from './suite-torch.mjs';
+import { keys, loader, onnx, training, vision } from './suite-torch.mjs';
 
 /** In this order: torch-summary compares a file that keras-applications makes. */
 const SUITES = {
@@ -23,6 +23,7 @@ const SUITES = {
   'keras-composites': composites,
   'keras-recorded': recorded,
   'torch-summary': vision,
+  'torchvision-keys': keys,
   'torch-onnx': onnx,
   training,
   'pt-json-loader': loader,

@@ -53,6 +53,57 @@ export async function vision(context) {
   if (names.includes('resnet50')) await explainResNet(context);
 }
 
+/** Networks that both frameworks have under one name, with what bnconvert has to say of the target. */
+const TWINS = [
+  { ours: 'MobileNetV2', theirs: 'mobilenet_v2', eps: 1e-3, uneven: true },
+  { ours: 'DenseNet121', theirs: 'densenet121', eps: 1.001e-5, uneven: false },
+  { ours: 'VGG16', theirs: 'vgg16', eps: null, uneven: false, large: true },
+];
+
+/** --keys: Keras' weights under torchvision's keys, loaded into torchvision's own model, compute what Keras does. */
+export async function keys({ report, keras, torch, commands, folder, all, only }) {
+  const started = performance.now();
+  const rows = [];
+  for (const { ours, theirs, eps, uneven, large } of TWINS) {
+    const title = `${ours} as ${theirs}`;
+    if ((large && !all) || (only !== null && !title.includes(only))) continue;
+    const stem = `keys-${ours}`;
+    const file = (extension) => join(folder, `${stem}.${extension}`);
+    const target = join(folder, `${stem}-target.pt`);
+    const wrong = [];
+    let checked = null;
+    try {
+      await keras.ask('application', { name: ours, folder, stem }, 900);
+      await torch.ask('vision_model', { name: theirs, folder, stem: `${stem}-target` }, 900);
+      const { diagnostics } = await commands.plan(file('keras'), ['--keys', target]);
+      const said = diagnostics.find(({ code, args }) => code === 'TARGET_SETTING' && args.setting === 'eps');
+      const padding = diagnostics.some(({ code }) => code === 'TARGET_PADDING');
+      if ((said?.args.value ?? null) !== eps) wrong.push(`eps is said to be ${said?.args.value}, Keras has ${eps}`);
+      if (padding !== uneven) wrong.push(`uneven padding is ${padding ? '' : 'not '}spoken of`);
+      await commands.convert(file('keras'), file('pt'), { extra: ['--keys', target] });
+      checked = await torch.ask(
+        'compare_vision',
+        { name: theirs, weights: file('pt'), arrays: file('npz'), eps: said?.args.value ?? null, uneven: padding },
+        900,
+      );
+      if (!(checked.error <= 1e-4)) wrong.push(`the outputs differ by ${checked.error.toExponential(2)}`);
+      if (!(checked.control > 1e-3)) wrong.push(`the control differs by ${checked.control.toExponential(2)} only`);
+    } catch (error) {
+      wrong.push(error.message);
+    }
+    const good = report.count('torchvision-keys', title, wrong);
+    const errors = [checked?.error, checked?.control, checked?.plain].map((one) =>
+      one === undefined ? null : shown(one),
+    );
+    rows.push([title, ...errors, good ? 'equal' : 'DIFFER']);
+    for (const path of [file('keras'), file('h5'), file('npz'), file('pt'), target]) await rm(path, { force: true });
+  }
+  await keras.stop();
+  await torch.stop();
+  const head = ['model', 'max relative error', 'control', 'without what bnconvert says', 'result'];
+  report.table("torchvision-keys: Keras' weights in torchvision's models", head, rows, started);
+}
+
 /** ResNet50 of both frameworks side by side: the whole gap is explained. */
 async function explainResNet({ report, keras, commands, folder, only }) {
   if (only !== null) return;

@@ -193,6 +193,49 @@ def vision_model(name, folder, stem, whole=False):
     return totals(model)
 
 
+class Uneven(nn.Module):
+    """A convolution that pads as Keras does before a stride of 2: nothing in front, one row and column behind."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+        conv.padding = (0, 0)
+
+    def forward(self, x):
+        return self.conv(nn.functional.pad(x, (0, 1, 0, 1)))
+
+
+def compare_vision(name, weights, arrays, eps=None, uneven=False):
+    """torchvision's own model with weights that were given its keys, on Keras' inputs.
+
+    `eps` and `uneven` are what bnconvert says that the target has to be given.
+    """
+    gc.collect()
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    with np.load(arrays) as stored:
+        given, wanted = stored["in0"], stored["out0"]
+
+    def error(values, eps, uneven):
+        model = import_torchvision().models.get_model(name, weights=None)
+        model.load_state_dict(values, strict=True)
+        for module in list(model.modules()):
+            if isinstance(module, nn.BatchNorm2d) and eps is not None:
+                module.eps = eps
+            for child, part in list(module.named_children()):
+                if uneven and isinstance(part, nn.Conv2d) and part.stride == (2, 2):
+                    setattr(module, child, Uneven(part))
+        got = model.eval()(to_torch(given, [0, 3, 1, 2]))
+        return difference([wanted], [got], [{"axes": [0, 1]}])
+
+    with torch.no_grad():
+        wrong = spoil(state)
+        return {
+            "error": error(state, eps, uneven),
+            "control": min(error(wrong, eps, uneven), 1e30),
+            "plain": min(error(state, None, False), 1e30),
+        }
+
+
 def train(module_file, weights, arrays, input_axes, modules, rate=0.01):
     """The same steps as Keras took, in training mode; the statistics afterwards."""
     model, _ = load_strictly(module_file, weights)
@@ -291,6 +334,7 @@ serve(
         "unpack_recorded": unpack_recorded,
         "vision_models": vision_models,
         "vision_model": vision_model,
+        "compare_vision": compare_vision,
         "train": train,
         "same_state": same_state,
         "export_onnx": export_onnx,

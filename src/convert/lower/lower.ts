@@ -2,6 +2,7 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { EMPTY_OBJECT } from '../../ir/json.ts';
 import type { Kind } from '../../ir/kind.ts';
+import { layersByPath } from '../../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
 import type { BoundLayer, Twin, TwinSource } from '../../layers/family.ts';
 import { bindLayer, familyOfKind, twinOf } from '../../layers/registry.ts';
@@ -80,7 +81,7 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
       next: 'give the architecture with --config FILE (a to_json() text, a config.json, or another Keras file)',
     });
   }
-  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  const layers = layersByPath(model);
   const work: Work = {
     model,
     options,
