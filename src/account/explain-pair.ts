@@ -89,8 +89,9 @@ function unitsOf(model: Model, accounting: Accounting): readonly Unit[] {
     else byPath.set(entry.layer, [entry]);
   }
   return model.layers.flatMap((layer) => {
-    const own = byPath.get(layer.path);
-    if (own === undefined) return [];
+    // A layer of which the rule counts nothing (a BatchNorm without affine) is still there to be paired.
+    const own = byPath.get(layer.path) ?? [];
+    if (own.length === 0 && (layer.container || (layer.weights.length === 0 && !NORMS.has(layer.kind)))) return [];
     const parts = new Map<PartKind, Count>();
     const sizes: string[] = [];
     for (const entry of own) {
@@ -191,7 +192,17 @@ export function explainPair(
       const gap = minus(b.parts.get(part) ?? 0, a.parts.get(part) ?? 0);
       const richer = order(gap, 0) > 0 ? b : a;
       const beforeNorm = before[richer === b ? 1 : 0].has(richer.layer.path);
-      steps.add(stepKindOf(part, richer.layer.kind, beforeNorm), gap, richer.layer.path);
+      const less = (richer === b ? a : b).parts.get(part) ?? 0;
+      // A second bias is one more of the same size beside the same matrices, which only the other framework keeps.
+      const isSecond =
+        part === 'bias' &&
+        RECURRENT.has(richer.layer.kind) &&
+        left.model.dialect !== right.model.dialect &&
+        a.parts.get('main') === b.parts.get('main') &&
+        (gap === less || minus(0, gap) === less);
+      const isLarger = part === 'bias' && RECURRENT.has(richer.layer.kind) && a.sizes !== b.sizes;
+      const kind = isSecond ? 'second_bias' : isLarger ? 'different_size' : stepKindOf(part, beforeNorm);
+      steps.add(kind, gap, richer.layer.path);
     }
   }
   const taken = steps.take(STEP_ORDER);
@@ -199,10 +210,10 @@ export function explainPair(
   return { from, steps: taken, to, paired };
 }
 
-function stepKindOf(part: PartKind, kind: Kind, beforeNorm: boolean): PairStepKind {
+function stepKindOf(part: PartKind, beforeNorm: boolean): PairStepKind {
   switch (part) {
     case 'bias':
-      return RECURRENT.has(kind) ? 'second_bias' : beforeNorm ? 'bias_before_batch_norm' : 'bias';
+      return beforeNorm ? 'bias_before_batch_norm' : 'bias';
     case 'scale':
       return 'scale_and_shift';
     case 'main':

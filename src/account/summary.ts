@@ -35,6 +35,8 @@ export interface SummaryWeight {
   readonly class: WeightClass;
   readonly elements: Count;
   readonly bytes: Count;
+  /** How the file holds it, where that is not as a dense array: 'meta' (no values), 'sparse_coo', 'per_tensor_affine' … */
+  readonly encoding?: string;
 }
 
 export interface SummaryLayer {
@@ -177,6 +179,25 @@ function batchNormFacts(layer: Layer): BatchNormFacts {
   };
 }
 
+function weightRow({ role, class: weightClass, tensor }: Layer['weights'][number]): SummaryWeight {
+  const row = {
+    role,
+    name: tensor.name,
+    shape: tensor.shape,
+    dtype: tensor.dtype,
+    class: weightClass,
+    elements: elementsOf(tensor.shape),
+    bytes: tensor.byteLength,
+  };
+  const { encoding } = tensor;
+  if (encoding.kind === 'dense') return row;
+  const { kind } = encoding;
+  return {
+    ...row,
+    encoding: encoding.kind === 'sparse' ? encoding.layout : encoding.kind === 'quantised' ? encoding.scheme : kind,
+  };
+}
+
 function elementsOf(shape: readonly number[]): number {
   let product = 1;
   for (const axis of shape) product *= axis;
@@ -246,15 +267,7 @@ export function summarise(
       dtype: dtypeOf(layer),
       attrs: attrsOf(layer),
       inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
-      weights: layer.weights.map(({ role, class: weightClass, tensor }) => ({
-        role,
-        name: tensor.name,
-        shape: tensor.shape,
-        dtype: tensor.dtype,
-        class: weightClass,
-        elements: elementsOf(tensor.shape),
-        bytes: tensor.byteLength,
-      })),
+      weights: layer.weights.map(weightRow),
     };
     const ownShown = layer.container && holdsOwn;
     // Most layers are plain; objects put together by spreading each have a shape of their own, which costs memory.

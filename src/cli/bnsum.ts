@@ -82,8 +82,10 @@ export async function bnsum(io: Io): Promise<ExitCode> {
 
   const reports: Report[] = [];
   const good: Read[] = [];
+  let configured = false;
   const keep = (read: Read): void => {
     reports.push(read.report);
+    configured ||= read.model.dialect === 'keras';
     if (options.explain && options.files.length === 2) good.push(read);
   };
   let failed = false;
@@ -98,6 +100,14 @@ export async function bnsum(io: Io): Promise<ExitCode> {
       io.complain(error);
       reports.push({ file, error: errorFacts(error) });
     }
+  }
+  if (options.config !== undefined && !configured && !failed) {
+    throw new BnsumError({
+      code: 'USAGE',
+      file: options.config,
+      reason: '--config gives Keras weights their architecture, and no file named here is one of Keras',
+      next: 'leave --config out',
+    });
   }
   const [first, second] = good;
   const set: ReportSet = {

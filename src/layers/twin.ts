@@ -151,6 +151,10 @@ export function trainingNote(layer: TwinSource, what: string): Diagnostic {
 export function missing(layer: TwinSource, ...roles: readonly string[]): { readonly refused: string } | undefined {
   const absent = roles.filter((role) => weightOf(layer, role) === undefined);
   if (absent.length === 0) return undefined;
+  const held = layer.weights.map((weight) => weight.role);
+  // A re-parametrised weight is there, in parts.
+  const parts = held.filter((role) => absent.some((word) => role.startsWith(`${word}_`) || role.includes(`.${word}.`)));
+  if (parts.length > 0) return { refused: `its ${absent.join(', ')} is re-parametrised (${parts.join(', ')})` };
   return { refused: `the file holds no ${absent.join(', ')} for this layer` };
 }
 

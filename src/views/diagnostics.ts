@@ -38,11 +38,18 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
     }
     return `the file does not settle ${word(args, 'what') ?? 'a reading'}; assumed${aside(word(args, 'assumed') ?? word(args, 'value') ?? word(args, 'reason'))}`;
   },
-  CANDIDATE_CHOSEN: (args) =>
-    `the checkpoint holds several state_dicts; ${word(args, 'chosen') ?? 'the first'} is summarised${aside(word(args, 'reason'))}, --pick NAME takes another${aside(word(args, 'others'))}`,
+  CANDIDATE_CHOSEN: (args) => {
+    const chosen = word(args, 'chosen') ?? 'the first';
+    const others = Array.isArray(args['candidates'])
+      ? args['candidates'].filter((name) => name !== args['chosen'])
+      : [];
+    if (others.length === 0) return `the model in the checkpoint is ${chosen}; what lies beside it is not counted`;
+    return `the checkpoint holds several models; ${chosen} is summarised${aside(word(args, 'reason'))}, --pick NAME takes another (${listNames(others.map(String))})`;
+  },
   CAST: (args) =>
     `${counted(args, 'tensor')} cast${aside(word(args, 'from'))} to ${word(args, 'to') ?? 'another type'}`,
-  CLASS_ASSUMED: () => 'not a layer we recognise; its tensors count as parameters',
+  CLASS_ASSUMED: () =>
+    'not a layer we recognise; its floating tensors count as parameters, those of whole numbers as buffers',
   CLASS_INFERRED: (args) =>
     `parameters${aside(word(args, 'parameters'))} and buffers${aside(word(args, 'buffers'))} are told apart by the recognised layers: the file does not say`,
   CODE_PRESENT: (args) => `the file carries code, which is not run${aside(word(args, 'what') ?? word(args, 'type'))}`,

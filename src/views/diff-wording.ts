@@ -48,9 +48,16 @@ export function deltaText({ rule, a, b }: RuleChange): string {
   return `${gap > 0 ? '+' : '−'}${showBytes(gap < 0 ? minus(0, gap) : gap)}${share}`;
 }
 
+/** A number to so many digits, without the zeros that end its fraction: those of 100 and of e-10 stay. */
+function plainText(value: number, digits: number): string {
+  return value.toPrecision(digits).replace(/(\.\d*?)0+(?=e|$)/, '$1').replace(/\.(?=e|$)/, '');
+}
+
 function percent(share: number): string {
   const value = share * 100;
-  return `${value >= 100 ? value.toFixed(0) : value >= 0.01 ? value.toPrecision(3).replace(/\.?0+$/, '') : value.toExponential(1)}%`;
+  // Less than all is never shown as all.
+  if (value >= 99.95 && value < 100) return '>99.9%';
+  return `${value >= 100 ? value.toFixed(0) : value >= 0.01 ? plainText(value, 3) : value.toExponential(1)}%`;
 }
 
 export function ruleCount(rule: Rule, count: Count | null): string {
@@ -138,7 +145,7 @@ export interface Group {
 }
 
 function numberText(value: number): string {
-  return Number.isInteger(value) ? String(value) : value.toPrecision(4).replace(/\.?0+(e|$)/, '$1');
+  return Number.isInteger(value) ? String(value) : plainText(value, 4);
 }
 
 /** `max |Δ| 0.5, relative L2 0.01, cosine 0.9999, 1 of 32 changed (3.1%), first at [0]: 1 → 1.5`. */
@@ -146,7 +153,7 @@ export function statsText(stats: ValueStats): string {
   const parts = [
     `max |Δ| ${numberText(stats.maxAbs)}`,
     `relative L2 ${stats.relativeL2 === null ? 'undefined' : numberText(stats.relativeL2)}`,
-    `cosine ${stats.cosine === null ? 'undefined' : stats.cosine.toPrecision(6).replace(/\.?0+$/, '')}`,
+    `cosine ${stats.cosine === null ? 'undefined' : plainText(stats.cosine, 6)}`,
     `${showCount(stats.changed)} of ${showCount(stats.elements)} changed (${percent(stats.changed / Math.max(1, stats.elements))})`,
   ];
   if (stats.nan.a + stats.nan.b > 0) parts.push(`NaN ${stats.nan.a} → ${stats.nan.b}`);

@@ -138,7 +138,7 @@ function tensorGrid(summary: Summary, options: ViewOptions): Grid {
       (weight) => [
         text(weight.name),
         { as: 'shape', shape: weight.shape },
-        text(weight.dtype),
+        text(weight.encoding === undefined ? weight.dtype : `${weight.dtype}, ${weight.encoding}`),
         text(weight.class),
         count(weight.elements),
         { as: 'bytes', bytes: weight.bytes },

@@ -101,7 +101,9 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
       planned.push({ spec, node: 0, arguments: [], attrs: EMPTY_OBJECT });
       continue;
     }
-    for (const [node, inbound] of spec.inbound.entries()) planned.push({ spec, node, ...argumentsOf(inbound) });
+    for (const [node, inbound] of spec.inbound.entries()) {
+      planned.push({ spec, node, ...argumentsOf(inbound, spec, version) });
+    }
     if (planned.length > LIMITS.layers) {
       throw new BnsumError({ code: 'LIMIT', file, place: model.path, reason: `more than ${LIMITS.layers} calls` });
     }
@@ -272,15 +274,49 @@ function popLeast(items: number[]): number | undefined {
   return top;
 }
 
-/** `[name, node, tensor]` or deeper lists and objects of them, in order. */
+/** Keras flattens an object by its keys, whatever their order in the file; Python compares them by code points. */
+function byKey(value: JsonObject): readonly Json[] {
+  return [...value].sort(([a], [b]) => compareCodePoints(a, b)).map(([, item]) => item);
+}
+
+function compareCodePoints(a: string, b: string): number {
+  const [left, right] = [[...a], [...b]];
+  for (const [at, character] of left.entries()) {
+    const other = right[at];
+    if (other === undefined) return 1;
+    if (character !== other) return (character.codePointAt(0) ?? 0) - (other.codePointAt(0) ?? 0);
+  }
+  return left.length - right.length;
+}
+
+/** What a structure holds, in the order in which Keras flattens it. */
+function partsOf(value: Json): readonly Json[] | undefined {
+  return isList(value) ? value : isObject(value) ? byKey(value) : undefined;
+}
+
+/**
+ * What a nested model takes from an object that it is called with. One that was made with a list looks for the names of
+ * its input layers. One that was made with an object looks for its own keys in Keras 2; Keras 3 flattens both and
+ * passes over what is left (`most`: as many as the model has inputs).
+ */
+function forModel(spec: LayerSpec, value: JsonObject, version: string): { readonly value: Json; readonly most: number } {
+  const { inputLayers } = spec;
+  const histories = historiesOf(inputLayers, true);
+  const named = isObject(inputLayers);
+  if (named && isKeras3(version)) return { value, most: histories.length };
+  const keys = named ? [...inputLayers.keys()].sort(compareCodePoints) : histories.map(({ layer }) => layer);
+  const found = keys.map((key) => value.get(key));
+  return { value: found.every((item) => item !== undefined) ? found : value, most: histories.length };
+}
+
+/** `[name, node, tensor]` or deeper lists and objects of them, in Keras' order. */
 function historiesOf(value: Json, outer: boolean): History[] {
   const found: History[] = [];
   const stack: Json[] = [value];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const history = historyOf(next, outer);
     if (history !== undefined) found.push(history);
-    else if (isList(next)) stack.push(...[...next].reverse());
-    else if (isObject(next)) stack.push(...[...next.values()].reverse());
+    else stack.push(...[...(partsOf(next) ?? [])].reverse());
   }
   return found;
 }
@@ -297,37 +333,51 @@ function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0 && value <= LIMITS.layers;
 }
 
-function argumentsOf(inbound: Json): { readonly arguments: readonly Argument[]; readonly attrs: JsonObject } {
-  if (isObject(inbound) && inbound.has('args')) return modernArguments(inbound);
-  return olderArguments(inbound);
+interface Arguments {
+  readonly arguments: readonly Argument[];
+  readonly attrs: JsonObject;
+}
+
+function argumentsOf(inbound: Json, spec: LayerSpec, version: string): Arguments {
+  if (isObject(inbound) && isList(inbound.get('args'))) return modernArguments(inbound, spec, version);
+  return olderArguments(inbound, spec, version);
 }
 
 /** Keras 3: `{args, kwargs}` with `__keras_tensor__` objects anywhere in them. */
-function modernArguments(inbound: JsonObject): { readonly arguments: readonly Argument[]; readonly attrs: JsonObject } {
+function modernArguments(inbound: JsonObject, spec: LayerSpec, version: string): Arguments {
   const found: Argument[] = [];
-  const collect = (value: Json, literals: boolean): void => {
-    const stack: Json[] = [value];
+  const collect = (given: Json, literals: boolean, isInput: boolean): void => {
+    const taken =
+      isInput && isObject(given) && spec.form === 'functional' && tensorOf(given) === undefined
+        ? forModel(spec, given, version)
+        : { value: given, most: Number.POSITIVE_INFINITY };
+    const before = found.length;
+    const stack: Json[] = [taken.value];
     for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
       const tensor = tensorOf(next);
       const array = arrayOf(next);
       if (tensor !== undefined) found.push(tensor);
       else if (array !== undefined) {
         if (literals) found.push({ constant: array });
-      } else if (isList(next)) stack.push(...[...next].reverse());
-      else if (isObject(next)) stack.push(...[...next.values()].reverse());
-      else if (literals) found.push({ constant: next });
+      } else {
+        const parts = partsOf(next);
+        if (parts !== undefined) stack.push(...[...parts].reverse());
+        else if (literals) found.push({ constant: next });
+      }
     }
+    if (found.length - before > taken.most) found.length = before + taken.most;
   };
   const args = inbound.get('args');
-  for (const argument of isList(args) ? args : []) {
+  for (const [index, argument] of (isList(args) ? args : []).entries()) {
     // A list of plain numbers is one literal (a shape, axes), not several inputs.
     const tensors: Json[] = [];
     if (isList(argument) && !holdsTensor(argument)) found.push({ constant: argument });
     else tensors.push(argument);
-    for (const value of tensors) collect(value, true);
+    for (const value of tensors) collect(value, true, index === 0);
   }
   const attrs = objectAt(inbound, 'kwargs') ?? EMPTY_OBJECT;
-  for (const value of attrs.values()) collect(value, false);
+  // They keep the file's order, for their names tell them apart.
+  for (const [name, value] of attrs) collect(value, false, name === 'inputs');
   return { arguments: found, attrs };
 }
 
@@ -357,22 +407,22 @@ function holdsTensor(value: Json): boolean {
  * Keras 1 and 2: a list of `[name, node, tensor, kwargs?]`, or one of them alone; an object of them for named inputs;
  * literals as `['_CONSTANT_VALUE', -1, value, kwargs?]`; a tensor in keyword arguments as `[name, node, tensor]`.
  */
-function olderArguments(inbound: Json): { readonly arguments: readonly Argument[]; readonly attrs: JsonObject } {
+function olderArguments(inbound: Json, spec: LayerSpec, version: string): Arguments {
   const found: Argument[] = [];
   const attrs = new Map<string, Json>();
-  const stack: Json[] = [inbound];
+  const only = isList(inbound) && inbound.length === 1 ? inbound[0] : inbound;
+  const stack: Json[] = [
+    spec.form === 'functional' && isObject(only) ? forModel(spec, only, version).value : inbound,
+  ];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     if (isList(next) && next[0] === '_CONSTANT_VALUE') found.push({ constant: next[2] ?? null });
     else {
       const history = historyOf(next, false);
       if (history !== undefined) found.push(history);
-      else if (isList(next)) {
-        stack.push(...[...next].reverse());
+      else {
+        stack.push(...[...(partsOf(next) ?? [])].reverse());
         continue;
-      } else if (isObject(next)) {
-        stack.push(...[...next.values()].reverse());
-        continue;
-      } else continue;
+      }
     }
     const kwargs = isList(next) ? next[3] : undefined;
     if (isObject(kwargs)) for (const [key, value] of kwargs) attrs.set(key, value);

@@ -150,7 +150,7 @@ function proveTiling(entries: readonly HeaderEntry[], dataStart: number, size: n
     if (entry.begin !== reached) {
       const what =
         entry.begin < reached ? 'overlaps the tensor before it' : `leaves ${entry.begin - reached} bytes unused`;
-      throw new BnsumError({ code: 'MALFORMED', file, place: entry.name, reason: `${what}; tensors must touch` });
+      throw new BnsumError({ code: 'MALFORMED', file, place: entry.name, reason: `${what}, but tensors must touch` });
     }
     reached = entry.end;
   }

@@ -98,7 +98,15 @@ export function readTensorValue(value: Reduced, name: string, context: TensorCon
       state: undefined,
       items: undefined,
     };
-    if (!isTensorValue(made)) fail(`${callable.module}.${callable.name} makes no tensor`);
+    if (!isTensorValue(made)) {
+      throw new BnsumError({
+        code: 'UNSUPPORTED',
+        file: context.file,
+        place: name,
+        reason: `a tensor that ${callable.path} makes is not read`,
+        next: 'save it as a plain tensor',
+      });
+    }
     return readTensorValue(made, name, context, depth + 1);
   }
   if (PARAMETERS.has(maker) || HOLDERS.has(maker)) {
