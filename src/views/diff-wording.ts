@@ -353,6 +353,18 @@ function middleOf(a: string, b: string): { readonly a: string; readonly b: strin
   return { a: one.slice(0, one.length - end).join(''), b: other.slice(0, other.length - end).join('') };
 }
 
+/** What all texts begin with, up to the last separator: the `_4_` of block_4_expand and block_4_project. */
+function sharedHead(texts: readonly string[]): string {
+  const [first = ''] = texts;
+  let length = first.length;
+  for (const text of texts) {
+    let same = 0;
+    while (same < length && text[same] === first[same]) same += 1;
+    length = same;
+  }
+  return /^.*[/._-]/.exec(first.slice(0, length))?.[0] ?? '';
+}
+
 function groupKey(change: Change): string {
   if (change.code === 'layer_renamed' && change.renumbered) {
     const number = (path: string | null): number => Number(/(\d+)$/.exec(path ?? '')?.[1] ?? 0);
@@ -396,11 +408,12 @@ function groupLine(changes: readonly Change[]): Line {
       };
     }
     const middle = middleOf(first.at.a ?? '', first.at.b ?? '');
+    const shared = sharedHead(changes.map((change) => (change.at.a ?? '').slice(middle.a.length)));
     return {
       ...line,
       where: '',
-      before: `${showName(middle.a)}*`,
-      after: `${showName(middle.b)}*`,
+      before: `${showName(middle.a + shared)}*`,
+      after: `${showName(middle.b + shared)}*`,
       remark: `${changes.length} layers`,
     };
   }

@@ -91,7 +91,7 @@ describe('renames and moves', () => {
       'pairs/mobilenet-v2-renamed.config.json',
       STRUCTURE,
     );
-    expect(linesOf(found)).toEqual(['renamed block_3* → stage_three* (9 layers)']);
+    expect(linesOf(found)).toEqual(['renamed block_3_* → stage_three_* (9 layers)']);
     expect(found.changes.every((change) => change.code === 'layer_renamed')).toBe(true);
   });
 
