@@ -1,12 +1,13 @@
 import { nameContent } from '../bytes/sniff.ts';
 import { findSuperblock } from '../formats/keras/hdf5-open.ts';
 import { readHeader } from '../formats/safetensors/header.ts';
+import { OPCODE_NAMES } from '../formats/torch/opcodes.ts';
 import { isBnsumError } from '../ir/error.ts';
 import { type Bench, type Content, MOST_ARCHIVES } from './context.ts';
 import type { AuditRule } from './finding.ts';
 import { judgeHdf5 } from './hdf5.ts';
 import { judgeJson } from './json-text.ts';
-import { scanForPickles } from './nested.ts';
+import { findCalls, type Search, scanForPickles } from './nested.ts';
 import { isNpy, judgeNpy } from './npy.ts';
 import { isOnnx, judgeOnnx } from './onnx.ts';
 import { SCAN_BYTES } from './pickle.ts';
@@ -51,7 +52,7 @@ const NATIVE: readonly (readonly [bytes: string, kind: string])[] = [
 
 /** Names of what is no text: pickles, models, archives. */
 const BINARY_NAME =
-  /\.(?:pkl|pickle|pt|pth|pt2|bin|ckpt|joblib|dat|p|model|t7|tar|zip|h5|hdf5|keras|np[yz]|safetensors|onnx|pb|tflite)$/i;
+  /\.(?:pkl|pickle|pk|pck|pcl|dill|pt|pth|pt2|bin|ckpt|joblib|dat|p|model|t7|tar|zip|h5|hdf5|keras|np[yz]|safetensors|onnx|pb|tflite)$/i;
 
 function latin1(bytes: Uint8Array): string {
   return new TextDecoder('latin1').decode(bytes);
@@ -189,6 +190,7 @@ async function judgeRest(
       .replace(/^\xef\xbb\xbf/, '')
       .trimStart();
     if (/^[{[]/.test(start)) return judgeJson(content, bench);
+    await judgeTextCalls(content, bench, head);
     if (/\.pyw?$/i.test(name)) {
       ledger.add({ level: 'suspicious', rule: 'PYTHON_SOURCE', member });
       return 'Python source';
@@ -204,10 +206,31 @@ async function judgeRest(
   return 'unknown';
 }
 
+/**
+ * A text that is no pickle for us: where it begins with an opcode, whatever calls a dangerous name in it is named all the
+ * same. In a tutorial it is an example, in a file with the name of a model it is more.
+ */
+async function judgeTextCalls(content: Content, bench: Bench, head: Uint8Array): Promise<void> {
+  const { source, member, name } = content;
+  if (!OPCODE_NAMES.has(head[0] ?? 0)) return;
+  const level = BINARY_NAME.test(name) ? 'dangerous' : 'suspicious';
+  const search: Search = { candidates: 0, walked: 0, reported: new Set() };
+  for (let at = 0; at < source.size; at += SCAN_BYTES - SCAN_OVERLAP) {
+    const bytes = await source.read(at, Math.min(source.size, at + SCAN_BYTES));
+    const found = findCalls(bytes, { ledger: bench.ledger, member, base: at }, search, level);
+    if (found === undefined) continue;
+    bench.ledger.miss(source.size - at - found);
+    return;
+  }
+}
+
+/** What a call may need, where two readings of a text meet. */
+const SCAN_OVERLAP = 1024 * 1024;
+
 async function scan(content: Content, bench: Bench): Promise<void> {
-  const { source, member } = content;
+  const { source, member, name } = content;
   const bytes = await source.read(0, Math.min(source.size, SCAN_BYTES));
-  scanForPickles(bytes, { ledger: bench.ledger, member, base: 0 });
+  scanForPickles(bytes, { ledger: bench.ledger, member, base: 0 }, BINARY_NAME.test(name));
 }
 
 /** Texts up to this are read through; a longer one would be a data set. */

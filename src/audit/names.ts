@@ -19,9 +19,9 @@ const PACKAGES: ReadonlySet<string> = words(`
   importlib imp pkgutil zipimport modulefinder inspect gc interpreters xxsubinterpreters frozen_importlib
   frozen_importlib_external
   shutil tempfile glob fileinput linecache mmap sqlite3 tarfile zipfile shelve distutils py_compile compileall zipapp
-  dbm anydbm dumbdbm gdbm whichdb
+  dbm anydbm dumbdbm dbhash gdbm whichdb
   socket ssl http httplib urllib urllib2 urllib3 requests httpx aiohttp asyncio ftplib smtplib smtpd telnetlib
-  xmlrpc xmlrpclib socketserver SocketServer BaseHTTPServer SimpleHTTPServer CGIHTTPServer DocXMLRPCServer
+  cookielib xmlrpc xmlrpclib socketserver SocketServer BaseHTTPServer SimpleHTTPServer CGIHTTPServer DocXMLRPCServer
   SimpleXMLRPCServer webbrowser antigravity wsgiref poplib nntplib imaplib asyncore asynchat paramiko
   ctypes cffi pip ensurepip venv virtualenv setuptools pkg_resources
   pickle cPickle dill cloudpickle joblib jsonpickle
@@ -79,6 +79,11 @@ const MODULES: readonly string[] = [
   'transformers.dynamic_module_utils',
 ];
 
+/** NumPy's readers and writers of files, some of which unpickle; they stand in several of its modules. */
+const NUMPY_FILES: ReadonlySet<string> = words(
+  'load save fromfile memmap genfromtxt loadtxt savetxt savez savez_compressed recfromtxt recfromcsv fromregex DataSource',
+);
+
 const NAMES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   [
     'builtins',
@@ -98,6 +103,9 @@ const NAMES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['operator', words('attrgetter itemgetter methodcaller call')],
   ['functools', words('partial partialmethod reduce singledispatch')],
   ['io', words('open FileIO open_code OpenWrapper')],
+  ['pyio', words('open FileIO open_code OpenWrapper')],
+  ['thread', words('start_new_thread start_new start_joinable_thread')],
+  ['threading', words('_start_new_thread _start_joinable_thread')],
   ['codecs', words('open register EncodedFile')],
   ['bz2', words('open BZ2File')],
   ['gzip', words('open GzipFile')],
@@ -105,7 +113,20 @@ const NAMES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['pandas', words('read_pickle eval read_hdf read_csv read_sql')],
   ['pandas.io.pickle', words('read_pickle')],
   ['pandas.core.computation.eval', words('eval')],
-  ['numpy', words('load fromfile memmap genfromtxt loadtxt savetxt save DataSource')],
+  ['numpy', NUMPY_FILES],
+  ['numpy.lib', NUMPY_FILES],
+  ['numpy.lib.npyio', NUMPY_FILES],
+  ['numpy.lib._npyio_impl', NUMPY_FILES],
+  ['numpy.lib.format', words('read_array open_memmap write_array')],
+  ['numpy.lib._format_impl', words('read_array open_memmap write_array')],
+  ['numpy.lib._datasource', words('open DataSource Repository')],
+  ['numpy.core.multiarray', NUMPY_FILES],
+  ['numpy._core.multiarray', NUMPY_FILES],
+  ['numpy.core.memmap', NUMPY_FILES],
+  ['numpy._core.memmap', NUMPY_FILES],
+  ['numpy.core.records', NUMPY_FILES],
+  ['numpy._core.records', NUMPY_FILES],
+  ['numpy.rec', NUMPY_FILES],
   ['torch', words('load save compile from_file')],
   ['torch.serialization', words('load save _load _legacy_load _open_file _open_file_like add_safe_globals')],
   ['torch.storage', words('_load_from_bytes')],
@@ -126,6 +147,8 @@ const DATA_CLASSES: ReadonlySet<string> = new Set([
   'joblib.numpy_pickle_compat.ZNDArrayWrapper',
   'uuid.UUID',
   'uuid.SafeUUID',
+  // The bounds of a jagged tensor's dimension.
+  'torch._dynamo.decorators._DimRange',
 ]);
 
 const PATH_CLASSES: ReadonlySet<string> = words('Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath');
@@ -161,6 +184,8 @@ export function isDangerousName(module: string, name: string): boolean {
   if (bare(root) === 'logging' && parts.some((part) => /Handler$|^basicConfig$/.test(part))) return true;
   if (bare(root) === 'pathlib') return !(parts.length === 1 && PATH_CLASSES.has(name));
   if (FRAMEWORKS.has(root) && parts.some((part) => FRAMEWORK_HELPER.test(part))) return true;
+  // torch.ops and torch.classes load a library into the process.
+  if (root === 'torch' && parts.includes('load_library')) return true;
   if (parts.some(isDunder)) return true;
   // A module reached as an attribute of another one: torch.serialization's `os.system`, random's `_os`.
   const reached = parts.length > 1 ? parts : /^_?[a-z]/.test(name) ? [name] : [];
@@ -176,6 +201,19 @@ const FRAMEWORKS: ReadonlySet<string> = words('keras tensorflow tf_keras tf tens
 /** Loaders and file helpers of Keras and TensorFlow, in whatever module they stand. */
 const FRAMEWORK_HELPER =
   /^(?:load_|deserialize|model_from_|get_file$|enable_unsafe|read_file|write_file|py_func|numpy_function)/;
+
+/** Whether a module has any dangerous name: what a search for imports looks for first. */
+export function mayBeDangerous(module: string): boolean {
+  const root = module.split('.')[0] ?? '';
+  return (
+    PACKAGES.has(bare(root)) ||
+    ['logging', 'pathlib', 'torch'].includes(bare(root)) ||
+    module === '__builtin__' ||
+    FRAMEWORKS.has(root) ||
+    NAMES.has(bare(module)) ||
+    MODULES.some((dangerous) => isBelow(module, dangerous))
+  );
+}
 
 /** Words that, as an attribute of any module, can only be the module of that name. */
 const ALWAYS_MODULES: ReadonlySet<string> = words(

@@ -1,7 +1,8 @@
-import type { PickleRun } from '../formats/torch/pickle-event.ts';
+import type { PickleEvent, PickleRun } from '../formats/torch/pickle-event.ts';
 import { isNode, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { runPickle } from '../formats/torch/unpickle.ts';
-import { isDangerousName } from './names.ts';
+import type { Level } from './finding.ts';
+import { isDangerousName, mayBeDangerous } from './names.ts';
 import type { PicklePlace } from './pickle.ts';
 import { partsOf } from './value.ts';
 
@@ -141,13 +142,29 @@ function isPlainName(module: string): boolean {
   return /^[A-Za-z_][\w.]*$/.test(module);
 }
 
+/** The first import of a dangerous name that the run also calls. */
+export function dangerousCall(run: PickleRun): PickleEvent | undefined {
+  return run.events.find(
+    (event) =>
+      event.kind === 'import' &&
+      event.resolved &&
+      event.called &&
+      event.role === null &&
+      isDangerousName(event.module, event.name),
+  );
+}
+
 /**
  * Looks in bytes that nothing owns for pickles that import something by a plausible name. What numbers make by chance
- * breaks before it imports.
+ * breaks before it imports. `broken`: the bytes follow a stream that was given up, so that a loader may come this far;
+ * a dangerous name that is called there is dangerous, wherever the opcodes around it begin.
  */
-export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
-  let candidates = 0;
-  let walked = 0;
+export function scanForPickles(bytes: Uint8Array, place: PicklePlace, broken: boolean = false): void {
+  const { ledger, member } = place;
+  const reported = new Set<number>();
+  // Calls first: decoys that import nothing of interest do not use up what this search may do.
+  if (broken) findCalls(bytes, place, { candidates: 0, walked: 0, reported }, 'dangerous');
+  const search: Search = { candidates: 0, walked: 0, reported };
   let skipTo = 0;
   for (let at = 0; at < bytes.length - SHORTEST; at += 1) {
     const byte = bytes[at];
@@ -155,32 +172,151 @@ export function scanForPickles(bytes: Uint8Array, place: PicklePlace): void {
     const isProto = byte === 0x80 && next >= 1 && next <= 5;
     const isOld = byte === 0x63 && isLetter(next) && hasTwoLines(bytes, at + 1);
     if ((!isProto && !isOld) || at < skipTo) continue;
-    candidates += 1;
-    if (candidates > CANDIDATES || walked > WALKED_BYTES) {
-      const detail = 'too many places where a pickle could begin';
-      place.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: place.member, detail });
-      place.ledger.miss(0);
-      return;
-    }
-    // A copy of the view up to a bound: what imports does so early.
-    const run = runPickle(bytes.subarray(0, Math.min(bytes.length, at + 1_048_576)), at, {
-      file: place.member,
-      strict: false,
-    });
-    walked += run.end - at;
+    const run = runCandidate(bytes, at, search, place);
+    if (run === undefined) return;
     const found = run.events.find(
       (event) => event.kind === 'import' && isPlainName(event.module) && /^[A-Za-z_][\w.]*$/.test(event.name),
     );
     if (found === undefined) continue;
     skipTo = Math.max(at + 1, run.end);
-    place.ledger.add({
-      level: 'suspicious',
-      rule: 'EMBEDDED_PICKLE',
-      member: place.member,
-      offset: place.base + at,
-      detail: `imports ${importsOf(run)}`,
-    });
+    const call = broken ? dangerousCall(run) : undefined;
+    const detail = `imports ${importsOf(run)}`;
+    if (call !== undefined) reportCall(run, call, place, search, 'dangerous');
+    else ledger.add({ level: 'suspicious', rule: 'EMBEDDED_PICKLE', member, offset: place.base + at, detail });
   }
+}
+
+/** What one search has done so far. */
+export interface Search {
+  candidates: number;
+  walked: number;
+  /** Offsets of the imports that are reported: several candidates come to one. */
+  readonly reported: Set<number>;
+}
+
+/** A run that begins at a candidate; undefined when the search has done what it may. */
+function runCandidate(bytes: Uint8Array, at: number, search: Search, place: PicklePlace): PickleRun | undefined {
+  search.candidates += 1;
+  if (search.candidates > CANDIDATES || search.walked > WALKED_BYTES) {
+    const detail = 'too many places where a pickle could begin';
+    place.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: place.member, detail });
+    place.ledger.miss(0);
+    return undefined;
+  }
+  // A copy of the view up to a bound: what imports does so early.
+  const run = runPickle(bytes.subarray(0, Math.min(bytes.length, at + 1_048_576)), at, {
+    file: place.member,
+    strict: false,
+  });
+  search.walked += run.end - at;
+  return run;
+}
+
+function reportCall(run: PickleRun, call: PickleEvent, place: PicklePlace, search: Search, level: Level): void {
+  const { module, name, offset } = call;
+  if (search.reported.has(place.base + offset)) return;
+  search.reported.add(place.base + offset);
+  const calls = run.events.find((event) => event.kind === 'call' && event.module === module && event.name === name);
+  place.ledger.add({
+    level,
+    rule: 'EMBEDDED_PICKLE',
+    member: place.member,
+    module,
+    name,
+    offset: place.base + offset,
+    called: true,
+    detail: calls?.argSummary ?? '',
+  });
+}
+
+/** Opcodes around a call may begin this far before it. */
+const MARK_BYTES = 4_096;
+
+/**
+ * Parts of streams that import a dangerous name and call it: GLOBAL, INST behind its mark, and the strings that
+ * STACK_GLOBAL takes. Gives the offset of the first one.
+ */
+export function findCalls(bytes: Uint8Array, place: PicklePlace, search: Search, level: Level): number | undefined {
+  let first: number | undefined;
+  let skipTo = 0;
+  for (let at = 0; at < bytes.length - 3; at += 1) {
+    if (at < skipTo) continue;
+    const module = moduleAt(bytes, at);
+    if (module === undefined) continue;
+    const isLines = bytes[at] === 0x63 || bytes[at] === 0x69;
+    const name = isLines ? lineWord(bytes, at + module.length + 2, 0) : undefined;
+    if (!(name === undefined ? mayBeDangerous(module) : isDangerousName(module, name))) continue;
+    for (const start of startsOf(bytes, at)) {
+      const run = runCandidate(bytes, start, search, place);
+      if (run === undefined) return first ?? at;
+      const call = dangerousCall(run);
+      if (call === undefined) continue;
+      first ??= at;
+      skipTo = Math.max(at + 1, call.offset + 1);
+      reportCall(run, call, place, search, level);
+      break;
+    }
+  }
+  return first;
+}
+
+/** Where the opcodes of a call could begin: at the import, or at a mark before it. */
+function startsOf(bytes: Uint8Array, at: number): readonly number[] {
+  const starts = bytes[at] === 0x69 ? [] : bytes[at - 1] === 0x28 ? [at, at - 1] : [at];
+  if (bytes[at] !== 0x69) return starts;
+  for (let mark = at - 1; mark >= Math.max(0, at - MARK_BYTES) && starts.length < 8; mark -= 1) {
+    if (bytes[mark] === 0x28) starts.push(mark);
+  }
+  return starts;
+}
+
+/** The module that an opcode at this place names: GLOBAL and INST by a line, a string opcode by its value. */
+function moduleAt(bytes: Uint8Array, at: number): string | undefined {
+  const byte = bytes[at];
+  const next = bytes[at + 1] ?? 0;
+  switch (byte) {
+    case 0x63: // GLOBAL
+    case 0x69: // INST
+      return isLetter(next) && hasTwoLines(bytes, at + 1) ? wordAt(bytes, at + 1, bytes.indexOf(10, at)) : undefined;
+    case 0x8c: // SHORT_BINUNICODE
+    case 0x55: // SHORT_BINSTRING
+      return wordAt(bytes, at + 2, at + 2 + next);
+    case 0x58: // BINUNICODE
+    case 0x54: // BINSTRING
+      if (bytes[at + 2] !== 0 || bytes[at + 3] !== 0 || bytes[at + 4] !== 0) return undefined;
+      return wordAt(bytes, at + 5, at + 5 + next);
+    case 0x8d: // BINUNICODE8
+      if (bytes.subarray(at + 2, at + 9).some((part) => part !== 0)) return undefined;
+      return wordAt(bytes, at + 9, at + 9 + next);
+    case 0x56: // UNICODE
+      return lineWord(bytes, at + 1, 0);
+    case 0x53: // STRING
+      return next === 0x27 || next === 0x22 ? lineWord(bytes, at + 2, 1) : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** The longest name of a module that is looked for. */
+const MODULE_BYTES = 100;
+
+function wordAt(bytes: Uint8Array, start: number, end: number): string | undefined {
+  if (end <= start || end - start > MODULE_BYTES || end > bytes.length) return undefined;
+  let word = '';
+  for (let at = start; at < end; at += 1) {
+    const byte = bytes[at] ?? 0;
+    if (!isLetter(byte) && (at === start || !(byte === 0x2e || (byte >= 0x30 && byte <= 0x39)))) return undefined;
+    word += String.fromCharCode(byte);
+  }
+  return word;
+}
+
+/** A word up to the end of its line, less the quote that ends it. */
+function lineWord(bytes: Uint8Array, start: number, quotes: number): string | undefined {
+  for (let at = start; at < bytes.length && at - start <= MODULE_BYTES; at += 1) {
+    if (bytes[at] === 10) return wordAt(bytes, start, at - quotes);
+  }
+  return undefined;
 }
 
 function isLetter(byte: number): boolean {

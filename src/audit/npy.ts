@@ -1,6 +1,6 @@
 import { BnsumError } from '../ir/error.ts';
 import type { Bench, Content } from './context.ts';
-import { judgePickles } from './pickle.ts';
+import { judgePickles, scanRest } from './pickle.ts';
 
 /** Bytes of one header; NumPy itself refuses more than 10,000 unless it is told to trust the file. */
 const HEADER_BYTES = 1024 * 1024;
@@ -35,7 +35,10 @@ export async function judgeNpy(content: Content, bench: Bench): Promise<string> 
       detail: 'numpy.load reads it with allow_pickle=True alone',
     });
     const found = await judgePickles(content, data, { ledger, member, objects: true });
-    if (found === 'no') throw fail('an array of objects without a pickle');
+    if (found === 'no') {
+      await scanRest(content, data, { ledger, member });
+      throw fail('an array of objects without a pickle');
+    }
     return 'NumPy array of objects';
   }
   const needed = parsed.byteLength;

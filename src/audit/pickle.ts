@@ -1,12 +1,11 @@
 import type { PickleRun } from '../formats/torch/pickle-event.ts';
-import type { PickleValue } from '../formats/torch/pickle-value.ts';
-import { isGlobal } from '../formats/torch/pickle-value.ts';
+import { type GlobalNode, isGlobal, isReduced, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { runPickle } from '../formats/torch/unpickle.ts';
 import { LIMITS } from '../ir/limits.ts';
 import type { Content } from './context.ts';
 import type { AuditRule, Ledger, Level } from './finding.ts';
 import { isDangerousName, isKnownLibrary, isUnpickler, levelOfImport } from './names.ts';
-import { findNested, scanForPickles } from './nested.ts';
+import { dangerousCall, findNested, scanForPickles } from './nested.ts';
 import { judgeValue } from './value.ts';
 
 /** Where a pickle stands and what its surroundings make of it. */
@@ -87,6 +86,17 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
       case 'DANGEROUS_ATTRIBUTE':
         ledger.add({ ...at, level: 'dangerous', rule: 'DANGEROUS_ATTRIBUTE' });
         break;
+      case 'ARGUMENT':
+        ledger.add({ ...at, level: 'suspicious', rule: 'STREAM_BROKEN' });
+        ledger.miss(0);
+        break;
+      case 'LIMIT':
+        ledger.add({ ...at, level: 'suspicious', rule: 'LIMIT' });
+        ledger.miss(0);
+        break;
+      case 'EXPANSION':
+        ledger.add({ ...at, level: 'suspicious', rule: 'EXPANSION' });
+        break;
       case 'EXTENSION_CODE':
         ledger.add({ ...at, level: 'suspicious', rule: 'EXTENSION_CODE' });
         break;
@@ -143,13 +153,23 @@ function isPlainLookup(run: PickleRun): boolean {
     if (event.module !== 'builtins' || event.name !== 'getattr' || event.kind === 'import') continue;
     if (event.kind !== 'call' || !event.resolved) return false;
     const [object, attribute, ...more] = event.args ?? [];
-    if (more.length > 0 || !isGlobal(object) || !object.event.resolved) return false;
-    const { module, name } = object;
-    if (!isKnownLibrary(module) || !/^[A-Z]\w*$/.test(name) || isDangerousName(module, name)) return false;
-    if (typeof attribute !== 'string' || !/^[A-Za-z]\w{0,99}$/.test(attribute)) return false;
+    const class_ = isGlobal(object) ? object : layerOf(object);
+    if (more.length > 0 || class_ === undefined || !class_.event.resolved) return false;
+    const { module, name } = class_;
+    // torch._C._VariableFunctionsClass is where torch.relu and its like are found.
+    if (!isKnownLibrary(module) || !/^_?[A-Z]\w*$/.test(name) || isDangerousName(module, name)) return false;
+    if (typeof attribute !== 'string' || !/^_?[A-Za-z]\w{0,99}$/.test(attribute)) return false;
     if (isDangerousName(module, attribute)) return false;
   }
   return true;
+}
+
+/** The class of a layer of PyTorch that the stream makes: a lazy layer refers to a method of itself, which it runs later. */
+function layerOf(object: PickleValue | undefined): GlobalNode | undefined {
+  if (!isReduced(object) || object.keywords !== undefined) return undefined;
+  const made = isGlobal(object.callable) ? object.callable : undefined;
+  if (made?.module.startsWith('torch.nn.modules.') === true) return made;
+  return undefined;
 }
 
 /**
@@ -181,10 +201,12 @@ export async function judgePickles(
 ): Promise<'pickle' | 'no'> {
   const { source } = content;
   const { ledger, member } = place;
+  const window: Window = { from: 0, bytes: new Uint8Array(0) };
   let position = start;
   for (let index = 0; position < source.size || index === 0; index += 1) {
-    const { run, bytes } = await runWindow(content, position, { ...place, base: 0 });
-    const isPickle = index === 0 && place.imports === true ? importsByName(run) : looksRun(run, bytes, 0);
+    const stream = await runWindow(content, position, place, window);
+    const { run } = stream;
+    const isPickle = place.imports === true && index === 0 ? isPickleToo(stream) : looksRun(stream, place, index === 0);
     if (!isPickle) {
       if (index === 0) return 'no';
       trailing(ledger, member, position, source.size);
@@ -194,6 +216,7 @@ export async function judgePickles(
     judgeRun(run, { ...place, base: position });
     const end = position + run.end;
     if (run.error !== undefined) {
+      if (stream.isCut) ledger.add({ level: 'suspicious', rule: 'LIMIT', member, offset: end, detail: CUT_DETAIL });
       ledger.miss(source.size - end);
       await scanRest(content, end, place);
       return 'pickle';
@@ -217,32 +240,83 @@ function trailing(ledger: Ledger, member: string, position: number, size: number
 }
 
 /** Looks for pickles that import something in bytes that were given up. */
-async function scanRest(content: Content, start: number, place: Omit<PicklePlace, 'base'>): Promise<void> {
+export async function scanRest(content: Content, start: number, place: Omit<PicklePlace, 'base'>): Promise<void> {
   const { source } = content;
   const end = Math.min(source.size, start + SCAN_BYTES);
   if (start >= end) return;
-  scanForPickles(await source.read(start, end), { ...place, base: start });
+  scanForPickles(await source.read(start, end), { ...place, base: start }, true);
 }
 
 /** Bytes of an unknown region that are searched for pickles. */
 export const SCAN_BYTES: number = 64 * 1024 * 1024;
 
-/** Whether a run is one of a pickle at all: it came to its STOP, or it did what only pickles do. */
-function looksRun(run: PickleRun, bytes: Uint8Array, start: number): boolean {
-  if (bytes[start] === 0x80 && (bytes[start + 1] ?? 0) <= 5) return true;
-  const acts = importsByName(run);
-  if (run.error === undefined) return acts || !isProse(bytes, start, run);
-  return acts;
+/** One run, and whether the bytes that it was given were all there are. */
+interface Stream {
+  readonly run: PickleRun;
+  /** From the start of the stream on. */
+  readonly bytes: Uint8Array;
+  /** More bytes follow those. */
+  readonly hasMore: boolean;
+  /** The stream needed more than it was given. */
+  readonly isCut: boolean;
 }
 
-function importsByName(run: PickleRun): boolean {
-  return run.events.some((event) => event.kind === 'import' && isName(event.module));
+/** Whether a run is one of a pickle at all: it came to its STOP, a limit of ours ended it, or it did what only pickles do. */
+function looksRun(stream: Stream, place: Omit<PicklePlace, 'base'>, isFirst: boolean): boolean {
+  const { run, bytes } = stream;
+  if (bytes[0] === 0x80 && (bytes[1] ?? 0) <= 5) return true;
+  if (acts(run)) return true;
+  // What lies beyond a limit of ours could be anything.
+  if (run.error?.code === 'LIMIT' || (stream.isCut && (run.opcodes > 0 || isPrintable(bytes)))) return true;
+  if (run.error !== undefined || isDoubtful(run)) return false;
+  return !isFirst || run.end >= bytes.length || !isPrintable(bytes) || isFollowed(stream, place);
 }
 
-/** Text such as 'N. Smith' is a complete pickle of None, if one wants it to be. */
-function isProse(bytes: Uint8Array, start: number, run: PickleRun): boolean {
-  if (run.end >= bytes.length) return false;
-  return bytes.subarray(start, start + 512).every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13);
+/** A file of another format counts as a pickle when it imports something, or runs on until a limit of ours ends it. */
+function isPickleToo(stream: Stream): boolean {
+  const { run } = stream;
+  return acts(run) || ((run.error?.code === 'LIMIT' || stream.isCut) && run.opcodes > 3);
+}
+
+/** Whether it imports by a name that a module can have; behind an argument that Python refuses, one that matters. */
+function acts(run: PickleRun): boolean {
+  const doubt = run.findings.find((finding) => finding.code === 'ARGUMENT')?.opIndex ?? Number.POSITIVE_INFINITY;
+  return (
+    run.events.some((event) => event.kind === 'import' && event.opIndex < doubt && isName(event.module)) ||
+    (isDoubtful(run) && dangerousCall(run) !== undefined)
+  );
+}
+
+/** Whether Python would have stopped before the end of the run. */
+function isDoubtful(run: PickleRun): boolean {
+  return run.findings.some((finding) => finding.code === 'ARGUMENT');
+}
+
+/**
+ * Text such as 'N. Smith' is a complete pickle of None, if one wants it to be. It is meant as one where what follows is
+ * whole streams up to the end, or where one of them imports something.
+ */
+function isFollowed({ run: first, bytes, hasMore }: Stream, place: Omit<PicklePlace, 'base'>): boolean {
+  for (let at = first.end; at < bytes.length; ) {
+    const run = runAt(bytes, at, { ...place, base: 0 });
+    if (run.error === undefined && !isDoubtful(run)) {
+      if (acts(run)) return true;
+      at = run.end;
+      continue;
+    }
+    if (run.error?.code === 'TRUNCATED' && hasMore) return true;
+    return run.error?.code === 'LIMIT' || (acts(run) && importsDanger(run));
+  }
+  return true;
+}
+
+function importsDanger(run: PickleRun): boolean {
+  return run.events.some((event) => event.kind === 'import' && isDangerousName(event.module, event.name));
+}
+
+/** Bytes at the start that tell text from a pickle of a binary protocol. */
+function isPrintable(bytes: Uint8Array): boolean {
+  return bytes.subarray(0, 512).every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13);
 }
 
 /** A module as a file could spell it; '' is a computed one. */
@@ -252,21 +326,43 @@ function isName(module: string): boolean {
 
 /** Bytes of a stream without a protocol marker: it may as well be anything else. */
 const UNMARKED_BYTES = 64 * 1024 * 1024;
+const CUT_DETAIL = 'the stream goes on behind the bytes that are walked of one';
+
+/** The bytes that were read last: small streams follow one another by the million. */
+interface Window {
+  from: number;
+  bytes: Uint8Array;
+}
 
 /** Runs the pickle at `position` over as many bytes as it takes. */
 async function runWindow(
   content: Content,
   position: number,
-  place: PicklePlace,
-): Promise<{ readonly run: PickleRun; readonly bytes: Uint8Array }> {
+  place: Omit<PicklePlace, 'base'>,
+  window: Window,
+): Promise<Stream> {
   const { source } = content;
+  const held = window.from <= position ? window.bytes.subarray(position - window.from) : new Uint8Array(0);
+  if (held.length > 0) {
+    const stream = oneRun(held, position + held.length < source.size, place);
+    if (!stream.isCut) return stream;
+  }
   for (let size = WINDOW_BYTES; ; size *= 4) {
     const end = Math.min(source.size, position + Math.min(size, LIMITS.pickleBytes));
     const bytes = await source.read(position, end);
-    const run = runAt(bytes, 0, place);
-    const isWhole = end === source.size || size >= (bytes[0] === 0x80 ? LIMITS.pickleBytes : UNMARKED_BYTES);
-    // A frame that is longer than the window looks like one that is longer than the file.
-    const cut = run.error?.code === 'TRUNCATED' || run.findings.some((finding) => finding.code === 'FRAME');
-    if (isWhole || !cut) return { run, bytes };
+    const stream = oneRun(bytes, end < source.size, place);
+    const isMost = size >= (bytes[0] === 0x80 ? LIMITS.pickleBytes : UNMARKED_BYTES);
+    if (!stream.hasMore || isMost || !stream.isCut) {
+      window.from = position;
+      window.bytes = bytes;
+      return stream;
+    }
   }
+}
+
+function oneRun(bytes: Uint8Array, hasMore: boolean, place: Omit<PicklePlace, 'base'>): Stream {
+  const run = runAt(bytes, 0, { ...place, base: 0 });
+  // A frame that is longer than the window looks like one that is longer than the file.
+  const isShort = run.error?.code === 'TRUNCATED' || run.findings.some((finding) => finding.code === 'FRAME');
+  return { run, bytes, hasMore, isCut: hasMore && isShort };
 }

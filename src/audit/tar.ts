@@ -5,7 +5,8 @@ import { bitsOf, isDType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
 import { LIMITS } from '../ir/limits.ts';
 import { type Bench, baseName, type Content, joinMember } from './context.ts';
-import { judgePickles, judgeRun, runAt } from './pickle.ts';
+import { scanForPickles } from './nested.ts';
+import { judgePickles, judgeRun, runAt, SCAN_BYTES, scanRest } from './pickle.ts';
 
 const BLOCK = 512;
 
@@ -151,7 +152,9 @@ const persist = (id: PickleValue): PickleValue => (isGlobal(id) ? id : { kind: '
 async function judgeObject(content: Content, bench: Bench): Promise<void> {
   const { ledger } = bench;
   const found = await judgePickles(content, 0, { ledger, member: content.member, persist });
-  if (found === 'no') throw broken(content.source, 0, 'no pickle');
+  if (found !== 'no') return;
+  await scanRest(content, 0, { ledger, member: content.member });
+  throw broken(content.source, 0, 'no pickle');
 }
 
 /** Pickles and numbers in turn; raw bytes of a storage are data when their length follows from its class. */
@@ -171,7 +174,10 @@ async function judgeRecords(content: Content, bench: Bench, isStorages: boolean)
     const run = runAt(bytes, at, place);
     judgeRun(run, place);
     at = run.end;
-    if (run.error !== undefined) throw broken(source, at, run.error.reason);
+    if (run.error !== undefined) {
+      scanForPickles(bytes.subarray(at, at + SCAN_BYTES), { ...place, base: at }, true);
+      throw broken(source, at, run.error.reason);
+    }
     return run.value;
   };
   const skip = (length: number): void => {

@@ -7,7 +7,7 @@ import {
   nameText,
   placeText,
   reasonText,
-  SAFE_CLAIM,
+  safeClaim,
 } from './audit-wording.ts';
 import { drawGrid } from './draw.ts';
 import { showName } from './escape.ts';
@@ -89,7 +89,7 @@ async function reportLines(file: string, audit: Audit, options: AuditViewOptions
     if (groups.length > ROWS) lines.push(`… ${showCount(groups.length - ROWS)} more (all of them with --format json)`);
   }
   const sentences: string[] = [];
-  if (audit.verdict === 'safe') sentences.push(SAFE_CLAIM);
+  if (audit.verdict === 'safe') sentences.push(safeClaim(audit.kind));
   if (!audit.complete) sentences.push(INCOMPLETE_CLAIM);
   if (audit.allowed.length > 0) sentences.push(`Allowed on request: ${audit.allowed.map(showName).join(', ')}.`);
   sentences.push(...adviceTexts(audit.findings));

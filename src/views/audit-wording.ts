@@ -100,9 +100,24 @@ export function placeText(finding: Finding): string {
   return parts.filter((part) => part !== '').join(' ');
 }
 
-/** What a verdict of 'safe' claims; printed with it. */
-export const SAFE_CLAIM =
-  'It holds only tensor data and plain containers, and all of it was judged. Nothing in it was run.';
+const SAFE_CLAIM = 'It holds only tensor data and plain containers, and all of it was judged. Nothing in it was run.';
+
+/** Kinds that are text and no model by themselves, and how to call them. */
+const TEXTS: ReadonlyMap<string, string> = new Map([
+  ['text', 'a text file'],
+  ['JSON', 'a JSON text'],
+  ['Keras config', 'a Keras configuration'],
+  ['shard index', 'a JSON text that names the parts of a model'],
+]);
+
+/** What a verdict of 'safe' claims of a file of this kind; printed with it. */
+export function safeClaim(kind: string): string {
+  if (kind === 'empty') return 'It is empty: nothing in it can run.';
+  const called = TEXTS.get(kind);
+  if (called === undefined) return SAFE_CLAIM;
+  return `It is ${called}: Python's model loaders find nothing in it to run. All of it was judged, and nothing was run.`;
+}
+
 export const INCOMPLETE_CLAIM = 'Some bytes could not be judged, so it cannot be called safe. Nothing in it was run.';
 
 /** `1 dangerous, 0 suspicious, 4 known imports`. */

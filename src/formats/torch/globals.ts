@@ -155,19 +155,111 @@ export function isUntypedStorage(module: string, name: string): boolean {
   );
 }
 
+/** Modules that Python 3 has under another name (Lib/_compat_pickle.py, IMPORT_MAPPING). */
 const PYTHON2: ReadonlyMap<string, string> = new Map([
   ['__builtin__', 'builtins'],
   ['copy_reg', 'copyreg'],
   ['cPickle', 'pickle'],
   ['Queue', 'queue'],
+  ['SocketServer', 'socketserver'],
   ['ConfigParser', 'configparser'],
+  ['repr', 'reprlib'],
+  ['Tkinter', 'tkinter'],
+  ['markupbase', '_markupbase'],
+  ['_winreg', 'winreg'],
+  ['thread', '_thread'],
+  ['dummy_thread', '_dummy_thread'],
+  ['dbhash', 'dbm.bsd'],
+  ['dumbdbm', 'dbm.dumb'],
+  ['dbm', 'dbm.ndbm'],
+  ['gdbm', 'dbm.gnu'],
+  ['anydbm', 'dbm'],
+  ['whichdb', 'dbm'],
+  ['xmlrpclib', 'xmlrpc.client'],
+  ['SimpleXMLRPCServer', 'xmlrpc.server'],
+  ['DocXMLRPCServer', 'xmlrpc.server'],
+  ['httplib', 'http.client'],
+  ['htmlentitydefs', 'html.entities'],
+  ['HTMLParser', 'html.parser'],
+  ['Cookie', 'http.cookies'],
+  ['cookielib', 'http.cookiejar'],
+  ['BaseHTTPServer', 'http.server'],
+  ['SimpleHTTPServer', 'http.server'],
+  ['CGIHTTPServer', 'http.server'],
+  ['test.test_support', 'test.support'],
   ['commands', 'subprocess'],
+  ['urlparse', 'urllib.parse'],
+  ['robotparser', 'urllib.robotparser'],
   ['urllib2', 'urllib.request'],
-  ['cStringIO', 'io'],
+  ['_abcoll', 'collections.abc'],
+  ['_elementtree', 'xml.etree.ElementTree'],
+  ['UserDict', 'collections'],
+  ['UserList', 'collections'],
+  ['UserString', 'collections'],
   ['StringIO', 'io'],
+  ['cStringIO', 'io'],
 ]);
 
-/** Python 3's name of a Python 2 module, as its unpickler maps them before looking anything up. */
-export function mapPython2(module: string): string {
-  return PYTHON2.get(module) ?? module;
+/** Names that moved by themselves: module, then name, to module and name (NAME_MAPPING there). */
+const PYTHON2_NAMES: ReadonlyMap<string, ReadonlyMap<string, readonly [module: string, name: string]>> = new Map(
+  Object.entries({
+    __builtin__: {
+      xrange: ['builtins', 'range'],
+      reduce: ['functools', 'reduce'],
+      intern: ['sys', 'intern'],
+      unichr: ['builtins', 'chr'],
+      unicode: ['builtins', 'str'],
+      basestring: ['builtins', 'str'],
+      long: ['builtins', 'int'],
+    },
+    itertools: {
+      izip: ['builtins', 'zip'],
+      imap: ['builtins', 'map'],
+      ifilter: ['builtins', 'filter'],
+      ifilterfalse: ['itertools', 'filterfalse'],
+      izip_longest: ['itertools', 'zip_longest'],
+    },
+    exceptions: { StandardError: ['builtins', 'Exception'] },
+    UserDict: { IterableUserDict: ['collections', 'UserDict'], UserDict: ['collections', 'UserDict'] },
+    socket: { _socketobject: ['socket', 'SocketType'] },
+    _socket: { fromfd: ['socket', 'fromfd'] },
+    _multiprocessing: { Connection: ['multiprocessing.connection', 'Connection'] },
+    multiprocessing: {
+      AuthenticationError: ['multiprocessing.context', 'AuthenticationError'],
+      BufferTooShort: ['multiprocessing.context', 'BufferTooShort'],
+      ProcessError: ['multiprocessing.context', 'ProcessError'],
+      TimeoutError: ['multiprocessing.context', 'TimeoutError'],
+    },
+    'multiprocessing.process': { Process: ['multiprocessing.context', 'Process'] },
+    'multiprocessing.forking': { Popen: ['multiprocessing.popen_fork', 'Popen'] },
+    urllib: {
+      ContentTooShortError: ['urllib.error', 'ContentTooShortError'],
+      getproxies: ['urllib.request', 'getproxies'],
+      pathname2url: ['urllib.request', 'pathname2url'],
+      quote_plus: ['urllib.parse', 'quote_plus'],
+      quote: ['urllib.parse', 'quote'],
+      unquote_plus: ['urllib.parse', 'unquote_plus'],
+      unquote: ['urllib.parse', 'unquote'],
+      url2pathname: ['urllib.request', 'url2pathname'],
+      urlcleanup: ['urllib.request', 'urlcleanup'],
+      urlencode: ['urllib.parse', 'urlencode'],
+      urlopen: ['urllib.request', 'urlopen'],
+      urlretrieve: ['urllib.request', 'urlretrieve'],
+    },
+    urllib2: { HTTPError: ['urllib.error', 'HTTPError'], URLError: ['urllib.error', 'URLError'] },
+  } satisfies Record<string, Record<string, [string, string]>>).map(([module, names]) => [
+    module,
+    new Map(Object.entries<[string, string]>(names)),
+  ]),
+);
+
+/** Exceptions of Python 2 are Python 3's builtins, under the same names. */
+const EXCEPTION = /^(?:[A-Z][A-Za-z]*(?:Error|Exception|Warning|Exit|Interrupt|Iteration)|Exception|Warning)$/;
+
+/** Python 3's module and name of Python 2's, as its unpickler maps them before looking anything up. */
+export function mapPython2(module: string, name: string): readonly [module: string, name: string] {
+  const moved = PYTHON2_NAMES.get(module)?.get(name);
+  if (moved !== undefined) return moved;
+  if (module === 'exceptions' && EXCEPTION.test(name)) return ['builtins', name];
+  return [PYTHON2.get(module) ?? module, name];
 }

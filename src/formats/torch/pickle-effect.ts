@@ -57,8 +57,8 @@ export function importGlobal(machine: Machine, module: PickleValue, name: Pickle
     breach(machine, 'COMPUTED_IMPORT', 'UNSAFE', `imports a computed name (${summarise(module)}, ${summarise(name)})`);
   }
   const written = typeof module === 'string' ? module : '';
-  const mapped = machine.protocol < 3 ? mapPython2(written) : written;
-  const word = typeof name === 'string' ? name : '';
+  const spelt = typeof name === 'string' ? name : '';
+  const [mapped, word] = machine.protocol < 3 && resolved ? mapPython2(written, spelt) : [written, spelt];
   const role: GlobalRole | null = resolved ? roleOfGlobal(mapped, word) : null;
   const event =
     (role === null ? undefined : again(machine, 'import', mapped, word)) ??
@@ -142,7 +142,7 @@ export function call(
     }
   }
   if (isGlobal(callable) && role !== null) {
-    checkRole(machine, callable, role, args);
+    checkRole(machine, callable, role, args, keywords);
     const plain = plainResult(callable, role, args);
     if (plain !== undefined) return plain;
   }
@@ -150,10 +150,16 @@ export function call(
 }
 
 /** Whether a name of the allow list is used for what it is listed for. */
-function checkRole(machine: Machine, callable: GlobalNode, role: GlobalRole, args: readonly PickleValue[]): void {
+function checkRole(
+  machine: Machine,
+  callable: GlobalNode,
+  role: GlobalRole,
+  args: readonly PickleValue[],
+  keywords: PickleValue | undefined,
+): void {
   // What nearly every call is: the rebuilder of a tensor, an empty OrderedDict.
   if (role === 'rebuilder' && callable.name !== '_rebuild_from_type_v2') return;
-  if (role === 'mapping' && callable.name !== 'defaultdict') return;
+  if (role === 'mapping' && callable.name === 'OrderedDict') return;
   const first = args[0];
   const wrong = (reason: string): void => find(machine, 'WRONG_ROLE', `${callable.module}.${callable.name} ${reason}`);
   const allowed = (value: PickleValue | undefined): boolean =>
@@ -173,7 +179,84 @@ function checkRole(machine: Machine, callable: GlobalNode, role: GlobalRole, arg
   }
   if (role === 'encode' && args[1] !== 'latin1' && args[1] !== 'latin-1') wrong(`is given ${summarise(args[1])}`);
   if (callable.name === '_reconstruct' && role === 'numpy' && !allowed(first)) wrong(`makes ${summarise(first)}`);
-  if (callable.name === 'dtype' && typeof first === 'string' && /^[<>=|]?O/.test(first)) wrong('of objects');
+  if (role === 'numpy') {
+    const at = DTYPE_ARGUMENT.get(callable.name);
+    if ((at !== undefined && namesObjects(args[at])) || namesObjects(keywords)) wrong('of objects');
+  }
+  const made = elementsMade(callable, role, args);
+  if (made > MOST_MADE) {
+    find(machine, 'EXPANSION', `${callable.module}.${callable.name} makes ${made.toPrecision(3)} elements`);
+  }
+}
+
+/** Which argument of NumPy's makers is the dtype. */
+const DTYPE_ARGUMENT: ReadonlyMap<string, number> = new Map([
+  ['dtype', 0],
+  ['ndarray', 1],
+  ['_reconstruct', 2],
+]);
+
+/** A dtype of Python objects, by its name, its class, or inside of a structured one. */
+function namesObjects(value: PickleValue | undefined, depth: number = 4): boolean {
+  if (typeof value === 'string')
+    return /^(?:.*,)?\s*(?:\([\d, ]*\)|\d+)?[<>=|]?(?:O\d*|object_?)\s*(?:,|$)/.test(value);
+  if (isGlobal(value)) {
+    return (
+      (value.module === 'builtins' && value.name === 'object') ||
+      (value.module === 'numpy' && /^object/.test(value.name))
+    );
+  }
+  if (depth === 0) return false;
+  const parts = isDict(value) ? [...value.entries.values()].slice(0, 100) : (itemsOf(value)?.slice(0, 100) ?? []);
+  return parts.some((part) => namesObjects(part, depth - 1));
+}
+
+/** Elements, or bytes, that one call may make out of a few numbers. */
+const MOST_MADE = 1 << 24;
+
+/** What a listed name makes out of numbers alone: list(range(n)), bytearray(n), an empty array or tensor of a shape. */
+function elementsMade(callable: GlobalNode, role: GlobalRole, args: readonly PickleValue[]): number {
+  const [first, second] = args;
+  if (role === 'numpy') {
+    if (callable.name === 'ndarray') return productOf(itemsOf(first) ?? [first]);
+    return callable.name === '_reconstruct' ? productOf(itemsOf(second) ?? [second]) : 0;
+  }
+  if (role === 'tensor') return productOf(args);
+  if (callable.name === 'range') return 0;
+  if ((callable.name === 'bytes' || callable.name === 'bytearray') && args.length === 1) {
+    const length = integerOf(first);
+    if (length !== undefined) return Number(length);
+  }
+  return Math.max(0, ...args.slice(0, 4).map(rangeLength));
+}
+
+function integerOf(value: PickleValue | undefined): bigint | undefined {
+  return typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value))
+    ? BigInt(value)
+    : undefined;
+}
+
+/** 0 where one is no whole number. */
+function productOf(lengths: readonly (PickleValue | undefined)[]): number {
+  if (lengths.length === 0 || lengths.length > 64) return 0;
+  let product = 1;
+  for (const value of lengths) {
+    const length = integerOf(value);
+    if (length === undefined || length < 0n) return 0;
+    product *= Number(length);
+  }
+  return product;
+}
+
+/** Elements of a range that is made in the stream; 0 for anything else. */
+function rangeLength(value: PickleValue | undefined): number {
+  if (!isReduced(value) || !isGlobal(value.callable)) return 0;
+  if (value.callable.module !== 'builtins' || value.callable.name !== 'range') return 0;
+  const numbers = value.args.map(integerOf);
+  const [start, stop, step = 1n] = numbers.length === 1 ? [0n, numbers[0]] : numbers;
+  if (start === undefined || stop === undefined || step === 0n) return 0;
+  const length = step > 0n ? (stop - start) / step : (start - stop) / -step;
+  return length > 0n ? Number(length) : 0;
 }
 
 function plainResult(callable: GlobalNode, role: GlobalRole, args: readonly PickleValue[]): PickleValue | undefined {

@@ -31,12 +31,15 @@ export interface PickleEvent {
 }
 
 export type FindingCode =
+  | 'ARGUMENT'
   | 'COMPUTED_IMPORT'
   | 'DANGEROUS_ATTRIBUTE'
   | 'DUPLICATE_KEY'
+  | 'EXPANSION'
   | 'EXTENSION_CODE'
   | 'FRAME'
   | 'LEFT_ON_STACK'
+  | 'LIMIT'
   | 'MISSING_MEMO'
   | 'PERSISTENT_ID'
   | 'PROTO'

@@ -45,7 +45,7 @@ export interface Machine {
   readonly place: () => string;
   /** Memo entries 0, 1, 2 … as writers number them; others (a sparse PUT) go to `memoFar`. */
   readonly memo: PickleValue[];
-  readonly memoFar: Map<number, PickleValue>;
+  readonly memoFar: Map<number | bigint, PickleValue>;
   readonly events: PickleEvent[];
   /** Events of listed names, each once. */
   readonly folded: PickleEvent[];
@@ -211,10 +211,17 @@ export function popMark(machine: Machine): PickleValue[] {
   return items;
 }
 
-export function remember(machine: Machine, index: number, value: PickleValue): void {
-  if (index < machine.memo.length) machine.memo[index] = value;
-  else if (index > machine.memo.length) machine.memoFar.set(index, value);
-  else {
+/** A memo index from which on CPython's table, which grows to twice the index, takes hundreds of megabytes. */
+const FAR_INDEX = 1 << 24;
+
+export function remember(machine: Machine, index: number | bigint, value: PickleValue): void {
+  if (index < machine.memo.length) machine.memo[Number(index)] = value;
+  else if (index > machine.memo.length) {
+    machine.memoFar.set(index, value);
+    if (index >= FAR_INDEX && index > 16 * memoSize(machine)) {
+      find(machine, 'EXPANSION', `memo index ${String(index).slice(0, 40)}: Python's table grows to it`);
+    }
+  } else {
     machine.memo.push(value);
     if (machine.memoFar.size > 0) machine.memoFar.delete(index);
   }
@@ -228,11 +235,11 @@ export function memoSize(machine: Machine): number {
   return machine.memo.length + machine.memoFar.size;
 }
 
-export function recall(machine: Machine, index: number): PickleValue {
-  if (index < machine.memo.length) return machine.memo[index] ?? null;
+export function recall(machine: Machine, index: number | bigint): PickleValue {
+  if (index < machine.memo.length) return machine.memo[Number(index)] ?? null;
   const far = machine.memoFar.get(index);
   if (far !== undefined || machine.memoFar.has(index)) return far ?? null;
-  breach(machine, 'MISSING_MEMO', 'MALFORMED', `memo entry ${index} was never made`);
+  breach(machine, 'MISSING_MEMO', 'MALFORMED', `memo entry ${String(index).slice(0, 40)} was never made`);
   return { kind: 'unresolved' };
 }
 

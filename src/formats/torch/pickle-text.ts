@@ -69,25 +69,84 @@ export function shrink(value: bigint): number | bigint {
   return Number.isSafeInteger(small) ? small : value;
 }
 
-/** A decimal line of INT or LONG; `digits` bounds its length. */
-export function parseInteger(line: string, digits: number): number | bigint | 'too long' | undefined {
-  const text = line.trim();
-  if (text.length > digits) return 'too long';
-  if (!/^[+-]?[0-9]+$/.test(text)) return undefined;
-  return shrink(BigInt(text.startsWith('+') ? text.slice(1) : text));
+/** How CPython reads the number: INT by C's strtol before its own parser, LONG in any base, a memo index in base 10. */
+export type IntegerLine = 'INT' | 'LONG' | 'INDEX';
+
+/**
+ * A text line of INT, LONG, PUT or GET, as any unpickler of CPython takes it, the one in C or the one in Python:
+ * underscores, bases, white space, and a NUL that ends the number. `digits` bounds its length.
+ */
+export function parseInteger(
+  line: string,
+  kind: IntegerLine,
+  digits: number,
+): number | bigint | 'too long' | undefined {
+  const nul = line.indexOf('\0');
+  const ended = nul < 0 ? line : line.slice(0, nul);
+  // strtol converts nothing and stops at the NUL, which load_int takes for the end.
+  if (ended === '' && nul === 0) return kind === 'INT' ? 0 : undefined;
+  let text = trimAscii(kind === 'LONG' && nul < 0 && ended.endsWith('L') ? ended.slice(0, -1) : ended);
+  const isNegative = text.startsWith('-');
+  if (isNegative || text.startsWith('+')) text = text.slice(1);
+  if (text.length > digits) return isNumeral(text) ? 'too long' : undefined;
+  // strtol knows C's octal numbers, and wants nothing behind the digits.
+  const isC = kind === 'INT' && ended.endsWith(text);
+  const literal = literalOf(text, kind, isC);
+  if (literal === undefined) return undefined;
+  const value = BigInt(literal);
+  return shrink(isNegative ? -value : value);
 }
 
-/** A line of FLOAT, as repr() writes it. */
-export function parseFloatLine(line: string): number | undefined {
-  const text = line.trim().toLowerCase();
+/** The number without its sign, as BigInt reads it. */
+function literalOf(text: string, kind: IntegerLine, isC: boolean): string | undefined {
+  if (kind === 'INDEX') return /^[0-9](?:_?[0-9])*$/.test(text) ? text.replaceAll('_', '') : undefined;
+  if (isC && /^0[0-7]+$/.test(text)) return `0o${text}`;
+  const known = /^(?:[1-9](?:_?[0-9])*|0(?:_?0)*|0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+)$/.test(
+    text,
+  );
+  return known ? text.replaceAll('_', '').toLowerCase() : undefined;
+}
+
+/** Whether a long text could be a number at all; a paragraph behind an 'I' is none. */
+function isNumeral(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at) | 0x20;
+    const isDigit = code >= 0x30 && code <= 0x39;
+    const isLetter = code >= 0x61 && code <= 0x66;
+    if (!isDigit && !isLetter && text[at] !== '_' && !(at === 1 && (code === 0x78 || code === 0x6f))) return false;
+  }
+  return true;
+}
+
+/** Without the white space that C's isspace knows, at both ends. */
+function trimAscii(text: string): string {
+  const isSpace = (code: number): boolean => code === 0x20 || (code >= 9 && code <= 13);
+  let start = 0;
+  let end = text.length;
+  while (start < end && isSpace(text.charCodeAt(start))) start += 1;
+  while (end > start && isSpace(text.charCodeAt(end - 1))) end -= 1;
+  return text.slice(start, end);
+}
+
+const FLOAT =
+  /^[+-]?(?:[0-9](?:_?[0-9])*(?:\.(?:[0-9](?:_?[0-9])*)?)?|\.[0-9](?:_?[0-9])*)(?:e[+-]?[0-9](?:_?[0-9])*)?$/;
+
+/** A line of FLOAT, as repr() writes it or as float() takes it, with underscores between digits. */
+export function parseFloatLine(line: string, digits: number): number | 'too long' | undefined {
+  const nul = line.indexOf('\0');
+  const text = (nul < 0 ? trimAscii(line) : line.slice(0, nul)).toLowerCase();
+  if (text.length > digits) return isFloatText(text) ? 'too long' : undefined;
   const word = /^([+-]?)(inf|infinity|nan)$/.exec(text);
   if (word !== null) {
     if (word[2] === 'nan') return Number.NaN;
     return word[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
   }
-  return text.length < 400 && /^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?$/.test(text)
-    ? Number(text)
-    : undefined;
+  return FLOAT.test(text) ? Number(text.replaceAll('_', '')) : undefined;
+}
+
+function isFloatText(text: string): boolean {
+  for (const character of text) if (!'0123456789._e+-'.includes(character)) return false;
+  return true;
 }
 
 const ESCAPES: ReadonlyMap<number, number> = new Map([

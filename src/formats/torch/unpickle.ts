@@ -41,6 +41,7 @@ import {
   decodeQuoted,
   decodeRawUnicode,
   decodeUtf8,
+  type IntegerLine,
   isAscii,
   latin1,
   parseFloatLine,
@@ -136,15 +137,21 @@ function step(m: Machine): PickleValue | undefined {
     case 0x94: // MEMOIZE
       remember(m, memoSize(m), top(m));
       return undefined;
-    case 0x70: // PUT
-      remember(m, memoIndex(m), top(m));
+    case 0x70: {
+      // PUT
+      const index = memoIndex(m);
+      if (index !== undefined) remember(m, index, top(m));
       return undefined;
+    }
     case 0x68: // BINGET
       return recall(m, takeUint8(m));
     case 0x6a: // LONG_BINGET
       return recall(m, takeUint32(m));
-    case 0x67: // GET
-      return recall(m, memoIndex(m));
+    case 0x67: {
+      // GET
+      const index = memoIndex(m);
+      return index === undefined ? { kind: 'unresolved' } : recall(m, index);
+    }
     case 0x4b: // BININT1
       return takeUint8(m);
     case 0x4d: // BININT2
@@ -179,8 +186,11 @@ function step(m: Machine): PickleValue | undefined {
     }
     case 0x51: // BINPERSID
       return persist(m, pop(m));
-    case 0x50: // PERSID
-      return persist(m, decodeUtf8(takeLine(m)) ?? fail(m, 'MALFORMED', 'its id is not text'));
+    case 0x50: {
+      // PERSID
+      const id = decodeUtf8(takeLine(m));
+      return id === undefined ? refuse(m, 'its id is not text') : persist(m, id);
+    }
     case 0x52: {
       // REDUCE
       const args = pop(m);
@@ -205,7 +215,9 @@ function step(m: Machine): PickleValue | undefined {
     }
     case 0x69: {
       // INST
-      const callable = globalLines(m);
+      // Python looks for the mark first, and imports nothing without one.
+      if (m.marks.length === 0) fail(m, 'MALFORMED', 'no mark on the stack');
+      const callable = globalLines(m, !m.strict);
       return call(m, callable, popMark(m));
     }
     case 0x63: // GLOBAL
@@ -322,14 +334,21 @@ function stepRare(m: Machine): PickleValue | undefined {
       // INT
       const line = latin1(takeLine(m));
       if (line === '00' || line === '01') return line === '01';
-      return integer(m, line);
+      return integer(m, line, 'INT');
     }
     case 0x4c: // LONG
-      return integer(m, latin1(takeLine(m)).replace(/L\s*$/, ''));
-    case 0x46: // FLOAT
-      return float(parseFloatLine(latin1(takeLine(m))) ?? fail(m, 'MALFORMED', 'its argument is not a number'));
-    case 0x53: // STRING
-      return decodeOldString(decodeQuoted(takeLine(m)) ?? fail(m, 'MALFORMED', 'its argument is not quoted'));
+      return integer(m, latin1(takeLine(m)), 'LONG');
+    case 0x46: {
+      // FLOAT
+      const value = parseFloatLine(latin1(takeLine(m)), LIMITS.pickleIntegerDigits);
+      if (value === undefined) return refuse(m, 'its argument is not a number');
+      return value === 'too long' ? tooLong(m, TOO_MANY_DIGITS) : float(value);
+    }
+    case 0x53: {
+      // STRING
+      const quoted = decodeQuoted(takeLine(m));
+      return quoted === undefined ? refuse(m, 'its argument is not quoted') : decodeOldString(quoted);
+    }
     case 0x54: {
       // BINSTRING
       const length = takeInt32(m);
@@ -339,7 +358,7 @@ function stepRare(m: Machine): PickleValue | undefined {
     case 0x55: // SHORT_BINSTRING
       return decodeOldString(takeBytes(m, takeUint8(m)));
     case 0x56: // UNICODE
-      return decodeRawUnicode(takeLine(m)) ?? fail(m, 'MALFORMED', 'its escapes are broken');
+      return decodeRawUnicode(takeLine(m)) ?? refuse(m, 'its escapes are broken');
     case 0x42: // BINBYTES
       return takeBytes(m, takeUint32(m));
     case 0x43: // SHORT_BINBYTES
@@ -371,32 +390,54 @@ function float(value: number): PickleValue {
   return Number.isInteger(value) ? { kind: 'float', value } : value;
 }
 
-function text(m: Machine, length: number): string {
+function text(m: Machine, length: number): PickleValue {
   const start = take(m, length);
   const end = start + length;
   if (isAscii(m.bytes, start, end)) return m.latin1(start, end);
-  return decodeUtf8(m.bytes.subarray(start, end)) ?? fail(m, 'MALFORMED', 'its text is not UTF-8');
+  return decodeUtf8(m.bytes.subarray(start, end)) ?? refuse(m, 'its text is not UTF-8');
 }
 
-function long(m: Machine, length: number): number | bigint {
+function long(m: Machine, length: number): PickleValue {
   if (length < 0) fail(m, 'MALFORMED', `negative length ${length}`);
   // log10(256) is 2.41 digits a byte.
   if (length * 2.41 > LIMITS.pickleIntegerDigits) {
-    fail(m, 'LIMIT', `an integer of ${length} bytes has more than ${LIMITS.pickleIntegerDigits} digits`);
+    if (!m.strict) take(m, length);
+    return tooLong(m, `an integer of ${length} bytes has more than ${LIMITS.pickleIntegerDigits} digits`);
   }
   return decodeLong(takeBytes(m, length));
 }
 
-function integer(m: Machine, line: string): number | bigint {
-  const value = parseInteger(line, LIMITS.pickleIntegerDigits);
-  if (value === 'too long') fail(m, 'LIMIT', `an integer of more than ${LIMITS.pickleIntegerDigits} digits`);
-  return value ?? fail(m, 'MALFORMED', 'its argument is not an integer');
+const TOO_MANY_DIGITS = `a number of more than ${LIMITS.pickleIntegerDigits} digits`;
+
+/**
+ * An argument that Python refuses. An audit goes on behind it, with a value that nobody knows: whether what follows would
+ * run must not hang on our reading of a number.
+ */
+function refuse(m: Machine, reason: string): PickleValue {
+  breach(m, 'ARGUMENT', 'MALFORMED', reason);
+  return { kind: 'unresolved' };
 }
 
-function memoIndex(m: Machine): number {
-  const value = integer(m, latin1(takeLine(m)));
-  if (typeof value !== 'number' || value < 0) fail(m, 'MALFORMED', 'its memo index is not a small whole number');
-  return value;
+/** A number that Python takes and that is too long for us; an audit needs no more than its place. */
+function tooLong(m: Machine, reason: string): PickleValue {
+  breach(m, 'LIMIT', 'LIMIT', reason);
+  return { kind: 'unresolved' };
+}
+
+function integer(m: Machine, line: string, kind: IntegerLine): PickleValue {
+  const value = parseInteger(line, kind, LIMITS.pickleIntegerDigits);
+  if (value === 'too long') return tooLong(m, TOO_MANY_DIGITS);
+  return value ?? refuse(m, 'its argument is not an integer');
+}
+
+/** undefined: one that is refused, in an audit. */
+function memoIndex(m: Machine): number | bigint | undefined {
+  const value = integer(m, latin1(takeLine(m)), 'INDEX');
+  if (typeof value === 'number' && value >= 0) return value;
+  // The unpickler that is written in Python keeps its memo in a dict, which takes any number.
+  if (typeof value === 'bigint' && value > 0n && !m.strict) return value;
+  if (typeof value === 'number' || typeof value === 'bigint') refuse(m, 'its memo index is not a small whole number');
+  return undefined;
 }
 
 function argumentsOf(m: Machine, args: PickleValue): readonly PickleValue[] {
@@ -406,11 +447,21 @@ function argumentsOf(m: Machine, args: PickleValue): readonly PickleValue[] {
   return [args];
 }
 
-function globalLines(m: Machine): ReturnType<typeof importGlobal> {
+/** `open`: the last line may end with the stream. */
+function globalLines(m: Machine, open: boolean = false): ReturnType<typeof importGlobal> {
   const module = decodeUtf8(takeLine(m));
-  const name = decodeUtf8(takeLine(m));
+  const name = decodeUtf8(open && m.bytes.indexOf(10, m.position) < 0 ? takeRest(m) : takeLine(m));
   if (module === undefined || name === undefined) return importGlobal(m, null, null);
   return importGlobal(m, module, name);
+}
+
+/** A line without its end: the unpickler that is written in Python drops its last byte and goes on to the call. */
+function takeRest(m: Machine): Uint8Array {
+  const start = m.position;
+  const left = m.bytes.length - start;
+  if (left < 2 || left > LIMITS.pickleLineBytes) return takeLine(m);
+  take(m, left);
+  return m.bytes.subarray(start, start + left - 1);
 }
 
 function persist(m: Machine, id: PickleValue): PickleValue {
