@@ -118,6 +118,9 @@ export interface Call {
 export interface Graph {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
+  /** The keys by which a model takes its inputs and gives its outputs, in their order; null: it has no key. */
+  readonly inputNames?: readonly (string | null)[];
+  readonly outputNames?: readonly (string | null)[];
   /** Indexed by id: values[id].id === id. */
   readonly values: readonly Value[];
   /** In execution order. */
@@ -139,6 +142,8 @@ export interface Origin {
   /** PyTorch's state_dict._metadata: module prefix to version. */
   readonly moduleVersions?: ReadonlyMap<string, number>;
   readonly extra?: ReadonlyMap<string, string>;
+  /** Class of a whole pickled module, which has no row of its own: 'Sequential', 'package.Net'. */
+  readonly rootType?: string;
 }
 
 export interface Model {

@@ -290,6 +290,8 @@ function toKeras(layer: TwinSource): Twin {
   if (norm['momentum'] === 'cumulative') {
     return { refused: 'momentum=None is a cumulative mean, which Keras cannot express; give a momentum for it' };
   }
+  const parts = layer.weights.map((weight) => weight.role).filter((role) => /_orig$|^parametrizations\./.test(role));
+  if (parts.length > 0) return { refused: `it is re-parametrised (${parts.join(', ')})` };
   const tensors: TwinTensor[] = [];
   for (const [role] of TORCH_ROLES) {
     const name = found.get(role);

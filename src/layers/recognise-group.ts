@@ -1,6 +1,6 @@
 import type { Kind } from '../ir/kind.ts';
 import type { NormAttrs, NormValue } from '../ir/model.ts';
-import { plainRole } from './recognise-role.ts';
+import { isNormalizationType, plainRole } from './recognise-role.ts';
 
 /** How sure a reading is. 'certain': no other module of torch.nn has these keys and shapes. */
 export type Confidence = 'certain' | 'high' | 'medium' | 'low';
@@ -45,9 +45,9 @@ function effective(shapes: Shapes): Shapes {
 /**
  * What a group of tensors is, by the keys and shapes alone. `path` is the module's path: its
  * last words are a hint where shapes leave several readings. Never says more than the table there allows: a group with
- * no reading is 'unknown'.
+ * no reading is 'unknown'. `type` is the class that the file names, '' where it names none.
  */
-export function readGroup(path: string, given: Shapes): Reading {
+export function readGroup(path: string, given: Shapes, type: string): Reading {
   const shapes = effective(given);
   const weight = shapes.get('weight');
   const bias = shapes.get('bias');
@@ -55,7 +55,7 @@ export function readGroup(path: string, given: Shapes): Reading {
     readRecurrent(shapes) ??
     readAttention(shapes) ??
     readStatistics(shapes, weight, bias) ??
-    readNormalization(shapes) ??
+    readNormalization(shapes, type) ??
     readOldNames(shapes) ??
     readWeight(path, weight, bias) ??
     UNKNOWN
@@ -120,12 +120,16 @@ function readStatistics(
   });
 }
 
-/** Keras' Normalization, as bnconvert's modules hold it: a mean and a variance of one shape, nothing else. */
-function readNormalization(shapes: Shapes): Reading | undefined {
+/**
+ * Keras' Normalization, as bnconvert's modules hold it: a mean and a variance of one shape, nothing else. A distribution's
+ * own parameters may have the same names, so that without a class it is a guess.
+ */
+function readNormalization(shapes: Shapes, type: string): Reading | undefined {
+  if (shapes.size !== 2 || !(type === '' || isNormalizationType(type))) return undefined;
   const mean = shapes.get('mean');
   const variance = shapes.get('variance');
-  if (mean === undefined || variance === undefined || shapes.size !== 2) return undefined;
-  return mean.join() === variance.join() ? reading('normalization', 'Normalization', 'medium') : undefined;
+  if (mean === undefined || variance === undefined || mean.join() !== variance.join()) return undefined;
+  return reading('normalization', 'Normalization', type === 'Normalization' ? 'certain' : 'medium');
 }
 
 /** `gamma` and `beta` of files from before the rename in BERT's code. */

@@ -1,3 +1,5 @@
+import { type DType, familyOf } from '../ir/dtype.ts';
+import type { Kind } from '../ir/kind.ts';
 import type { WeightClass } from '../ir/model.ts';
 
 /**
@@ -8,7 +10,18 @@ import type { WeightClass } from '../ir/model.ts';
 /** The roles of one module together: a Set of them, or a Map by them. */
 export interface Roles {
   has(role: string): boolean;
+}
+
+/** The tensors of one module by role. */
+export interface Members extends Roles {
+  get(role: string): { readonly tensor: { readonly dtype: DType } } | undefined;
   readonly size: number;
+}
+
+/** Only tensors of these types have gradients: others are in a state_dict as buffers. */
+export function canBeTrained(dtype: DType): boolean {
+  const family = familyOf(dtype);
+  return family === 'float' || family === 'complex';
 }
 
 /** Buffers by role, for modules whose class or kind is known. */
@@ -22,43 +35,116 @@ const BUFFERS: ReadonlyMap<string, WeightClass> = new Map<string, WeightClass>([
 ]);
 
 /** Vectors of spectral normalisation, which every forward pass in training moves. */
-const SPECTRAL_BUFFER = /^(?:parametrizations\.[^.]+\.\d+\._[uv]|[a-z_]+_[uv])$/;
+const SPECTRAL_BUFFER = /(?:^|\.)(?:parametrizations\.[^.]+\.\d+\._[uv]|[a-z_0-9]+_[uv])$/;
+
+/** The matrix that the orthogonal parametrisation started from. */
+const ORTHOGONAL_BASE = /(?:^|\.)parametrizations\.[^.]+\.\d+\.base$/;
 
 /** Classes whose `weight` and `pos_weight` are constants of a loss. */
 const LOSS_CLASS = /Loss(?:2d)?$/;
 
-/**
- * The class of a buffer by its role, undefined for a parameter. `roles` are the module's roles together: `weight_u` is a
- * buffer of spectral normalisation only beside `weight_orig`. `type` is '' where the file has no class name.
- */
-export function bufferClass(role: string, roles: Roles, type: string): WeightClass | undefined {
-  const plain = BUFFERS.get(role);
-  if (plain !== undefined) return plain;
-  if (SPECTRAL_BUFFER.test(role)) {
-    const isNew = role.startsWith('parametrizations.');
-    if (isNew || roles.has(`${role.slice(0, -2)}_orig`)) return 'statistic';
-  }
-  // Quantised modules keep their output's scale and zero point beside the packed weight.
-  if ((role === 'scale' || role === 'zero_point') && roles.has('scale') && roles.has('zero_point')) return 'constant';
-  // Statistics of the inputs, as the class Normalization of generated modules names them.
-  if ((role === 'mean' || role === 'variance') && roles.size === 2 && roles.has('mean') && roles.has('variance')) {
-    return 'statistic';
-  }
-  // The orthogonal parametrisation keeps the matrix that it started from.
-  if (/^parametrizations\.[^.]+\.\d+\.base$/.test(role)) return 'constant';
-  return LOSS_CLASS.test(type) && (role === 'weight' || role === 'pos_weight') ? 'constant' : undefined;
+/** The class that generated modules standardise their inputs with. */
+const NORMALIZATION_CLASS = /(?:^|\.)Normalization$/;
+
+export function isNormalizationType(type: string): boolean {
+  return NORMALIZATION_CLASS.test(type);
 }
 
-/** The role that a re-parametrised tensor stands for: 'weight' of 'weight_orig', of 'parametrizations.weight.original1'. */
-export function plainRole(role: string, roles: Roles): string | undefined {
-  const match = /^parametrizations\.([^.]+)\.original([01]?)$/.exec(role);
-  if (match !== null) {
-    const isWhole = match[2] === '' || match[2] === '1' || !roles.has(`parametrizations.${match[1]}.original1`);
-    return isWhole ? match[1] : undefined;
+/** The class of a buffer by its role, undefined for a parameter. `type` is '' where the file has no class name. */
+export function bufferClass(role: string, roles: Members, type: string): WeightClass | undefined {
+  // What most tensors are.
+  if (role === 'bias') return undefined;
+  if (role === 'weight') return LOSS_CLASS.test(type) ? 'constant' : undefined;
+  const plain = BUFFERS.get(role);
+  if (plain !== undefined) return plain;
+  // 'weight_u' is a vector of spectral normalisation only beside 'weight_orig'.
+  if (SPECTRAL_BUFFER.test(role) && (role.includes('parametrizations.') || roles.has(`${role.slice(0, -2)}_orig`))) {
+    return 'statistic';
   }
+  // Pruning keeps the dense tensor as the parameter and what is left of it as a mask.
+  if (role.endsWith('_mask') && roles.has(`${role.slice(0, -5)}_orig`)) return 'constant';
+  if (role === 'scale' || role === 'zero_point') return isQuantisation(roles) ? 'constant' : undefined;
+  // The smallest scale of a quantisation that is learned.
+  if (role === 'eps' && roles.has('learning_enabled')) return 'constant';
+  if (role === 'mean' || role === 'variance') return isNormalizationType(type) ? 'statistic' : undefined;
+  if (ORTHOGONAL_BASE.test(role)) return 'constant';
+  return role === 'pos_weight' && LOSS_CLASS.test(type) ? 'constant' : undefined;
+}
+
+/**
+ * Whether `scale` and `zero_point` are those of a quantisation: a zero point counts in whole numbers, or stands beside
+ * quantised values. A learned one has the same names and trains both.
+ */
+function isQuantisation(roles: Members): boolean {
+  const zeroPoint = roles.get('zero_point')?.tensor.dtype;
+  if (zeroPoint === undefined || !roles.has('scale') || roles.has('learning_enabled')) return false;
+  if (!canBeTrained(zeroPoint) || roles.has('fake_quant_enabled')) return true;
+  const weight = roles.get('weight')?.tensor.dtype;
+  return weight !== undefined && !canBeTrained(weight);
+}
+
+/** Tensors that a parametrisation makes another one from. */
+const ORIGINAL = /^(.*\.)?parametrizations\.([^.]+)\.original(\d*)$/;
+
+/** The role that a re-parametrised tensor is a part of: 'weight' of 'weight_orig', of 'weight_g' beside 'weight_v'. */
+function wholeRole(role: string, roles: Roles): string | undefined {
+  const match = role.includes('parametrizations.') ? ORIGINAL.exec(role) : null;
+  if (match !== null) return `${match[1] ?? ''}${match[2]}`;
   if (role.endsWith('_orig')) return role.slice(0, -5);
-  if (role.endsWith('_v') && roles.has(`${role.slice(0, -2)}_g`)) return role.slice(0, -2);
-  return undefined;
+  const stem = role.slice(0, -2);
+  const isPair = role.endsWith('_v') ? roles.has(`${stem}_g`) : role.endsWith('_g') && roles.has(`${stem}_v`);
+  return isPair ? stem : undefined;
+}
+
+/**
+ * The role that a re-parametrised tensor stands for by its shape: 'weight' of 'weight_orig', of 'weight_v', of
+ * 'parametrizations.weight.original1'; undefined for the part that only scales it.
+ */
+export function plainRole(role: string, roles: Roles): string | undefined {
+  if (role.endsWith('_g') || role.endsWith('.original0')) {
+    const isScale = role.endsWith('_g') || roles.has(`${role.slice(0, -1)}1`);
+    if (isScale) return undefined;
+  }
+  return wholeRole(role, roles);
+}
+
+const RECURRENT_ROLE = /^(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l\d+(?:_reverse)?)?$/;
+
+const ATTENTION_ROLES: ReadonlySet<string> = new Set([
+  'in_proj_weight',
+  'in_proj_bias',
+  'q_proj_weight',
+  'k_proj_weight',
+  'v_proj_weight',
+  'bias_k',
+  'bias_v',
+  'out_proj.weight',
+  'out_proj.bias',
+]);
+
+function registers(kind: Kind, role: string): boolean {
+  switch (kind) {
+    case 'lstm':
+    case 'gru':
+    case 'rnn':
+      return RECURRENT_ROLE.test(role);
+    case 'attention':
+      return ATTENTION_ROLES.has(role);
+    case 'layer_norm':
+      return role === 'weight' || role === 'bias' || role === 'gamma' || role === 'beta';
+    default:
+      return role === 'weight' || role === 'bias';
+  }
+}
+
+/**
+ * Whether torch.nn's class of this kind registers a parameter in this role, as it is or re-parametrised. What else lies
+ * in a module (a subclass' own tensors, those of a parametrisation) is not told by its class.
+ */
+export function isOwnParameter(role: string, roles: Roles, kind: Kind, type: string): boolean {
+  if (type === 'ParameterList' || type === 'ParameterDict' || registers(kind, role)) return true;
+  const whole = wholeRole(role, roles);
+  return whole !== undefined && registers(kind, whole);
 }
 
 /** Modules that only hold other modules. */

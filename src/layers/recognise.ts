@@ -1,5 +1,4 @@
 import { type Diagnostic, note, type Outcome } from '../ir/diagnostic.ts';
-import { familyOf } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
 import { EMPTY_OBJECT, type JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
@@ -7,7 +6,7 @@ import { LIMITS } from '../ir/limits.ts';
 import type { Layer, NormAttrs, NormValue, Tensor, Weight, WeightClass } from '../ir/model.ts';
 import type { Family } from './family.ts';
 import { type Confidence, type Reading, readGroup, type Shapes } from './recognise-group.ts';
-import { bufferClass, holdsParameters, isContainerType } from './recognise-role.ts';
+import { bufferClass, canBeTrained, holdsParameters, isContainerType, isOwnParameter } from './recognise-role.ts';
 import { familyOfKind, familyOfType } from './registry.ts';
 
 /** One entry of a state_dict. */
@@ -65,9 +64,10 @@ interface Group {
  * the file describes, and a container row for every path in between. Kinds come from the class where the file has it,
  * else from keys and shapes, folded into one KIND_GUESSED diagnostic per kind and confidence. A module that owns
  * tensors is never a container, so the rows that are none add up to the totals.
- * Parameters and buffers: by the file, else by the recognised layer (CLASS_INFERRED); a floating tensor of a group
- * without a reading counts as a parameter (CLASS_ASSUMED), one of integers as a buffer, since only floating tensors are
- * trained.
+ * Parameters and buffers: by the file, else by the recognised layer (CLASS_INFERRED). Where neither tells (a group
+ * without a reading, a role that the layer's class does not have) a floating tensor counts as a parameter
+ * (CLASS_ASSUMED), one of integers as a buffer, since only floating tensors are trained. A mean and a variance alone are
+ * taken for statistics, and that is said in the same way.
  */
 export function recogniseLayers(
   tensors: readonly RawTensor[],
@@ -118,6 +118,10 @@ function addAncestors(path: string, into: Set<string>): void {
 /** MultiheadAttention's output projection is a module of its own in PyTorch and a part of the layer here. */
 const PART = /^(.*?)\.?(out_proj)$/;
 
+/** The projection that only MultiheadAttention has, as it is or re-parametrised. */
+const PROJECTION =
+  /^(?:(.*?)\.)?(?:parametrizations\.(?:in|q)_proj_weight\.original\d*|(?:in|q)_proj_weight(?:_orig|_v)?)$/;
+
 function isPart(path: string, modules: ReadonlyMap<string, ModuleFacts>): boolean {
   const owner = PART.exec(path)?.[1];
   return owner !== undefined && modules.get(owner)?.type === 'MultiheadAttention';
@@ -131,8 +135,8 @@ function groupTensors(
   const groups = new Map<string, Group>();
   const attention = new Set<string>();
   for (const { name } of tensors) {
-    if (!name.endsWith('_proj_weight')) continue;
-    const match = /^(?:(.*)\.)?(?:in_proj_weight|q_proj_weight)$/.exec(name);
+    if (!name.includes('_proj_weight')) continue;
+    const match = PROJECTION.exec(name);
     if (match !== null) attention.add(match[1] ?? '');
   }
   for (const raw of tensors) {
@@ -150,11 +154,10 @@ function groupTensors(
 
 function ownerOf(name: string, attention: ReadonlySet<string>, modules: ReadonlyMap<string, ModuleFacts>): string {
   const parametrised = name.includes('parametrizations.')
-    ? /^(?:(.*?)\.)?parametrizations\.[^.]+\.(?:original[01]?|\d+\.[^.]+)$/.exec(name)
+    ? /^(?:(.*?)\.)?parametrizations\.[^.]+\.(?:original\d*|\d+\.[^.]+)$/.exec(name)
     : null;
-  if (parametrised !== null) return parametrised[1] ?? '';
   const dot = name.lastIndexOf('.');
-  const path = dot < 0 ? '' : name.slice(0, dot);
+  const path = parametrised !== null ? (parametrised[1] ?? '') : dot < 0 ? '' : name.slice(0, dot);
   const match = path.endsWith('out_proj') ? PART.exec(path) : null;
   const owner = match?.[1] ?? '';
   if (match !== null && (attention.has(owner) || modules.get(owner)?.type === 'MultiheadAttention')) return owner;
@@ -194,7 +197,7 @@ function makeLayer(
     return layer(hasChildren, isModel ? 'model' : 'unknown', NOTHING, NO_WEIGHTS);
   }
   const family = familyOfType('torch', type);
-  const guess = readGroup(path, new GroupShapes(group.members));
+  const guess = readGroup(path, new GroupShapes(group.members), type);
   const isOwn = family !== undefined || holdsParameters(type);
   const kind: Kind = family?.kind ?? (holdsParameters(type) ? 'unknown' : guess.kind);
   if (!isOwn && guess.kind !== 'unknown' && guess.confidence !== 'certain') {
@@ -257,14 +260,18 @@ function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes
       isParameter = false;
       weightClass = buffer;
       notes.inferred(false);
-    } else if (isOwn || kind !== 'unknown') {
-      isParameter = true;
-      weightClass = 'weight';
-      notes.inferred(true);
-    } else {
-      isParameter = isTrainable(raw.tensor);
-      weightClass = isParameter ? 'weight' : 'constant';
+    } else if (kind === 'normalization') {
+      // Statistics of the inputs, most likely: the file names no class that says so.
+      isParameter = false;
+      weightClass = 'statistic';
       notes.assumed(raw.name);
+    } else {
+      const isKnown = isOwn || kind !== 'unknown';
+      const isOfClass = isKnown && isOwnParameter(role, group.members, kind, type);
+      isParameter = isOfClass || canBeTrained(raw.tensor.dtype);
+      weightClass = isParameter ? 'weight' : 'constant';
+      if (isOfClass || (isKnown && !isParameter)) notes.inferred(isParameter);
+      else notes.assumed(raw.name);
     }
     weights.push({
       role,
@@ -275,11 +282,6 @@ function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes
     });
   }
   return weights;
-}
-
-function isTrainable(tensor: Tensor): boolean {
-  const family = familyOf(tensor.dtype);
-  return family === 'float' || family === 'complex';
 }
 
 /** Examples that a folded diagnostic names. */

@@ -169,6 +169,75 @@ describe('readings by keys and shapes', () => {
     ]);
     expect(diagnostics).toMatchObject([{ code: 'CLASS_ASSUMED', args: { count: 2, first: ['pos', 'ids'] } }]);
   });
+  /** Roles of one module by what they count as, and those of them that are said to be assumed. */
+  function told(
+    entries: Readonly<Record<string, readonly [readonly number[], DType]>>,
+    type = '',
+  ): { readonly parameters: string[]; readonly buffers: string[]; readonly assumed: unknown } {
+    const modules = new Map<string, ModuleFacts>(type === '' ? [] : [['m', { type, attrs: new Map() }]]);
+    const tensors = Object.entries(entries).map(([role, [shape, dtype]]) => raw(`m.${role}`, shape, dtype));
+    const { value, diagnostics } = recogniseLayers(tensors, modules, 'file');
+    const weights = value.flatMap((layer) => layer.weights);
+    const rolesOf = (isParameter: boolean): string[] =>
+      weights.filter((weight) => weight.isParameter === isParameter).map((weight) => weight.role);
+    const assumed = diagnostics.find((entry) => entry.code === 'CLASS_ASSUMED')?.args['first'] ?? [];
+    return { parameters: rolesOf(true), buffers: rolesOf(false), assumed };
+  }
+  test('what the class of a layer does not register: floats are assumed to be parameters, others are buffers', () => {
+    const linear = { weight: [[4, 3], 'float32'], bias: [[4], 'float32'] } as const;
+    expect(told({ ...linear, index: [[5], 'int64'], allowed: [[4, 3], 'bool'], gain: [[4], 'float32'] })).toEqual({
+      parameters: ['weight', 'bias', 'gain'],
+      buffers: ['index', 'allowed'],
+      assumed: ['m.gain'],
+    });
+    // The file's own word for the class settles no more than the shapes do.
+    expect(told({ ...linear, gain: [[4], 'float32'] }, 'Linear').assumed).toEqual(['m.gain']);
+    // A quantised model's whole numbers in the class' own role are its parameters all the same.
+    expect(told({ weight: [[4, 3], 'int8'], bias: [[4], 'float32'] }).parameters).toEqual(['weight', 'bias']);
+  });
+  test('masks of pruning are buffers beside what they mask, and only there', () => {
+    const { parameters, buffers, assumed } = told({
+      weight_orig: [[4, 3], 'float32'],
+      weight_mask: [[4, 3], 'float32'],
+      bias: [[4], 'float32'],
+    });
+    expect({ parameters, buffers, assumed }).toEqual({
+      parameters: ['weight_orig', 'bias'],
+      buffers: ['weight_mask'],
+      assumed: [],
+    });
+    expect(told({ weight_mask: [[4, 3], 'float32'] }).parameters).toEqual(['weight_mask']);
+  });
+  test('attention is told by its projection however that is re-parametrised', () => {
+    for (const key of ['in_proj_weight_orig', 'parametrizations.in_proj_weight.original']) {
+      const { value } = recognise({ [`a.${key}`]: [12, 4], 'a.out_proj.weight': [4, 4], 'a.out_proj.bias': [4] });
+      expect(value.map((layer) => [layer.path, layer.kind])).toEqual([['a', 'attention']]);
+    }
+  });
+  test('a mean and a variance: statistics where the class says so, assumed to be where there is none', () => {
+    const pair = { mean: [[3], 'float32'], variance: [[3], 'float32'] } as const;
+    expect(told(pair, 'Normalization')).toEqual({ parameters: [], buffers: ['mean', 'variance'], assumed: [] });
+    expect(told(pair)).toEqual({ parameters: [], buffers: ['mean', 'variance'], assumed: ['m.mean', 'm.variance'] });
+    expect(told(pair, 'net.Gaussian')).toEqual({
+      parameters: ['mean', 'variance'],
+      buffers: [],
+      assumed: ['m.mean', 'm.variance'],
+    });
+  });
+  test('a scale and a zero point are constants of a quantisation beside evidence of one', () => {
+    const both = (zero: DType, more: Readonly<Record<string, readonly [readonly number[], DType]>> = {}) =>
+      told({ scale: [[1], 'float32'], zero_point: [[1], zero], ...more });
+    expect(both('int64')).toEqual({ parameters: [], buffers: ['scale', 'zero_point'], assumed: [] });
+    expect(both('float32')).toEqual({
+      parameters: ['scale', 'zero_point'],
+      buffers: [],
+      assumed: ['m.scale', 'm.zero_point'],
+    });
+    expect(both('float32', { weight: [[4, 3], 'qint8'] }).buffers).toEqual(['scale', 'zero_point']);
+    expect(both('float32', { fake_quant_enabled: [[1], 'uint8'] }).buffers).toContain('scale');
+    const learned = both('float32', { fake_quant_enabled: [[1], 'uint8'], learning_enabled: [[1], 'uint8'] });
+    expect(learned.parameters).toEqual(['scale', 'zero_point']);
+  });
   test('guesses are folded: one diagnostic per kind and confidence', () => {
     const shapes: Record<string, readonly number[]> = {};
     for (let index = 0; index < 20; index += 1) {

@@ -2,7 +2,7 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { isModuleValue, readModuleTree, typeOfObject } from './module-tree.ts';
+import { isModuleValue, readModuleTree, stateOf, typeOfObject } from './module-tree.ts';
 import {
   classNameOf,
   type DictNode,
@@ -24,6 +24,8 @@ export interface Candidate {
   readonly value: PickleValue;
   /** Tensors that it holds directly; of a module not counted. */
   readonly tensors: number;
+  /** Found where a model is seldom kept: the default only where there is no other. */
+  readonly deep: boolean;
 }
 
 /** Name of the candidate that is the whole file. */
@@ -47,9 +49,16 @@ const AVERAGED = /(?:^|_)(?:ema|swa|averaged?)(?:_|$)/i;
 
 const OPTIMIZER = /optim/i;
 
-function isOptimizer(key: string, value: PickleValue): boolean {
-  if (OPTIMIZER.test(key)) return true;
-  return isDict(value) && value.entries.has('param_groups') && value.entries.has('state');
+/** The attributes of an optimizer, pickled whole or as its state_dict. */
+function optimizerOf(value: PickleValue): DictNode | undefined {
+  const dict = isDict(value) ? value : stateOf(value);
+  return dict?.entries.has('param_groups') === true && dict.entries.has('state') ? dict : undefined;
+}
+
+function isOptimizer(key: string, value: PickleValue, depth: number): boolean {
+  if (optimizerOf(value) !== undefined) return true;
+  // A name says it of what lies at the top of a checkpoint; further down it is any setting's.
+  return depth <= NAMED_DEPTH && OPTIMIZER.test(key) && !isModuleValue(value);
 }
 
 function directTensors(dict: DictNode): number {
@@ -63,52 +72,140 @@ function isLikely(key: string, tensors: number, dict: DictNode): boolean {
   return tensors > 0 && (PREFERRED.includes(key) || tensors * 2 >= dict.entries.size);
 }
 
-/** Everything in a checkpoint that can be read as a model, in file order; looks two levels deep. */
-export function findCandidates(root: PickleValue): readonly Candidate[] {
-  if (isModuleValue(root)) return [{ name: ROOT, kind: 'module', value: root, tensors: 0 }];
-  if (isTensorValue(root)) return [{ name: ROOT, kind: 'tensors', value: root, tensors: 1 }];
-  const items = itemsOf(root);
-  if (items !== undefined) {
-    const count = items.filter((item) => isTensorValue(item)).length;
-    if (count > 0) return [{ name: ROOT, kind: 'tensors', value: root, tensors: count }];
-  }
-  if (isDict(root) && isOptimizer('', root)) return [];
-  if (!isDict(root)) return findScattered(root);
-  const found: Candidate[] = [];
-  const own = directTensors(root);
-  // The state_dict of a module without state is an empty OrderedDict.
-  const isEmpty = root.entries.size === 0 && root.type === 'OrderedDict';
-  if (own > 0 || isEmpty) found.push({ name: ROOT, kind: 'state_dict', value: root, tensors: own });
-  for (const [key, value] of root.entries) {
-    if (isTensorValue(value)) continue;
-    const name = keyText(key);
-    if (isOptimizer(name, value)) continue;
-    if (isModuleValue(value)) found.push({ name, kind: 'module', value, tensors: 0 });
-    if (!isDict(value)) continue;
-    const tensors = directTensors(value);
-    if (isLikely(name, tensors, value)) found.push({ name, kind: 'state_dict', value, tensors });
-    for (const [innerKey, inner] of value.entries) {
-      if (isTensorValue(inner)) continue;
-      const path = `${name}.${keyText(innerKey)}`;
-      if (isOptimizer(keyText(innerKey), inner)) continue;
-      if (isModuleValue(inner)) found.push({ name: path, kind: 'module', value: inner, tensors: 0 });
-      else if (isDict(inner)) {
-        const count = directTensors(inner);
-        if (isLikely(keyText(innerKey), count, inner)) {
-          found.push({ name: path, kind: 'state_dict', value: inner, tensors: count });
-        }
-      }
+/** Whether a tensor value has one element, as a loss or a score has. */
+function isSingle(value: PickleValue): boolean {
+  let inner: PickleValue | undefined = value;
+  for (let depth = 0; depth < 8 && isReduced(inner) && isTensorValue(inner); depth += 1) {
+    const args: readonly PickleValue[] = inner.args;
+    const data = args[0];
+    if (!isTensorValue(data)) {
+      const sizes = itemsOf(isNode(data) && data.kind === 'storage' ? args[2] : args[1]);
+      return sizes?.every((size) => size === 1) === true;
     }
+    inner = data;
   }
-  return found.length > 0 ? found : findScattered(root);
+  return false;
 }
 
-/** Values that are visited in search of tensors, and how deep. */
+/** Whether no tensor that a dict or list holds directly has more than one element. */
+function holdsSinglesOnly(values: Iterable<PickleValue>): boolean {
+  for (const value of values) if (isTensorValue(value) && !isSingle(value)) return false;
+  return true;
+}
+
+/** Values that are visited in search of models and tensors, and how deep. */
 const VISITS = 4_000_000;
 const DEPTH = 6;
 
-/** Tensors below a value by the path of keys to them, in order; an optimizer among the values is left out. */
-function* walkTensors(root: PickleValue, file: string, name: string): Generator<readonly [string, PickleValue]> {
+/** How deep a state_dict is looked for, and an optimizer by its name. */
+const NAMED_DEPTH = 2;
+
+interface Survey {
+  readonly candidates: Candidate[];
+  readonly optimizers: { readonly name: string; readonly value: PickleValue }[];
+}
+
+/** Names and values below a dict, list, tuple or plain object; undefined for anything else. */
+function* below(value: PickleValue): Generator<readonly [string, PickleValue]> {
+  const dict = isDict(value) ? value : stateOf(value);
+  if (dict !== undefined) {
+    let index = 0;
+    for (const [key, inner] of dict.entries) {
+      // Tensors are passed by without a name: a state_dict has many.
+      if (isNode(inner) && !isTensorValue(inner)) yield [isReduced(key) ? String(index) : keyText(key), inner];
+      index += 1;
+    }
+    return;
+  }
+  for (const [index, inner] of (itemsOf(value) ?? []).entries()) {
+    if (isNode(inner) && !isTensorValue(inner)) yield [String(index), inner];
+  }
+}
+
+/**
+ * The models and the optimizers of a checkpoint, in file order. Modules are found in dicts, lists, tuples and plain
+ * objects alike; state_dicts in dicts, lists and tuples, two levels deep.
+ */
+function survey(root: PickleValue): Survey {
+  const found: Survey = { candidates: [], optimizers: [] };
+  const entered = new Set<PickleValue>();
+  let visited = 0;
+  const look = (value: PickleValue, name: string, key: string, depth: number, deep: boolean, plain: boolean): void => {
+    visited += 1;
+    if (visited > VISITS) return;
+    if (isOptimizer(key, value, depth)) {
+      found.optimizers.push({ name, value });
+      return;
+    }
+    if (isModuleValue(value)) {
+      found.candidates.push({ name, kind: 'module', value, tensors: 0, deep: deep || depth > NAMED_DEPTH });
+      return;
+    }
+    if (isDict(value) && depth > 0 && depth <= NAMED_DEPTH && !plain) {
+      const tensors = directTensors(value);
+      // Below a list, one element each: a history of losses.
+      const isHistory = deep && holdsSinglesOnly(value.entries.values());
+      if (isLikely(key, tensors, value) && !isHistory) {
+        found.candidates.push({ name, kind: 'state_dict', value, tensors, deep });
+      }
+    }
+    if (depth >= DEPTH) return;
+    if (depth >= NAMED_DEPTH) {
+      if (entered.has(value)) return;
+      entered.add(value);
+    }
+    const isObject = isReduced(value);
+    const isDeep = deep || (depth > 0 && !isDict(value));
+    for (const [inner, item] of below(value)) {
+      look(item, name === '' ? inner : `${name}.${inner}`, inner, depth + 1, isDeep, plain || isObject);
+    }
+  };
+  look(root, '', '', 0, false, false);
+  const usual = new Set(found.candidates.filter(({ deep }) => !deep).map(({ value }) => value));
+  const candidates = found.candidates.filter(({ deep, value }) => !deep || !usual.has(value));
+  return { candidates, optimizers: found.optimizers };
+}
+
+/** Everything in a checkpoint that can be read as a model, in file order. */
+export function findCandidates(root: PickleValue): readonly Candidate[] {
+  return candidatesOf(root, survey(root));
+}
+
+function candidatesOf(root: PickleValue, { candidates }: Survey): readonly Candidate[] {
+  const whole = (kind: Candidate['kind'], tensors: number): Candidate => {
+    return { name: ROOT, kind, value: root, tensors, deep: false };
+  };
+  if (isModuleValue(root)) return [whole('module', 0)];
+  if (isTensorValue(root)) return [whole('tensors', 1)];
+  if (optimizerOf(root) !== undefined) return [];
+  const values = isDict(root) ? root.entries : itemsOf(root);
+  if (values !== undefined) {
+    const own = isDict(root) ? directTensors(root) : countTensors(values.values());
+    // The state_dict of a module without state is an empty OrderedDict.
+    const isEmpty = isDict(root) && root.entries.size === 0 && root.type === 'OrderedDict';
+    // Scalars beside a model are its loss and its score.
+    const isAside = candidates.length > 0 && holdsSinglesOnly(values.values());
+    if ((own > 0 && !isAside) || isEmpty) return [whole(isDict(root) ? 'state_dict' : 'tensors', own), ...candidates];
+  }
+  return candidates.length > 0 ? candidates : findScattered(root);
+}
+
+function countTensors(values: Iterable<PickleValue>): number {
+  let count = 0;
+  for (const value of values) if (isTensorValue(value)) count += 1;
+  return count;
+}
+
+/**
+ * Tensors below a value by the path of keys to them, in order. Modules are left out, which have tables of their own, and
+ * so are optimizers, unless the value itself is (or holds) what is read as one.
+ */
+function* walkTensors(
+  root: PickleValue,
+  file: string,
+  name: string,
+  what: 'model' | 'optimizer',
+): Generator<readonly [string, PickleValue]> {
   const pending: { readonly name: string; readonly depth: number; readonly value: PickleValue }[] = [
     { name, depth: 0, value: root },
   ];
@@ -123,24 +220,44 @@ function* walkTensors(root: PickleValue, file: string, name: string): Generator<
       yield [item.name, value];
       continue;
     }
-    if (depth > DEPTH) continue;
-    const dict = isDict(value) ? value : isReduced(value) && isDict(value.state) ? value.state : undefined;
-    const below: (readonly [string, PickleValue])[] = [];
-    if (dict !== undefined) for (const [key, inner] of dict.entries) below.push([keyText(key), inner]);
-    else for (const [index, inner] of (itemsOf(value) ?? []).entries()) below.push([String(index), inner]);
-    for (const [key, inner] of below.reverse()) {
-      const plain = key.replace(/^<(.*)>$/, '$1');
-      if (isNode(inner))
-        pending.push({ name: item.name === '' ? plain : `${item.name}.${plain}`, depth: depth + 1, value: inner });
+    if (depth > DEPTH || isModuleValue(value)) continue;
+    const inside: (readonly [string, PickleValue])[] = [];
+    for (const [key, inner] of entriesBelow(value)) {
+      const isApart = what === 'model' && !isTensorValue(inner) && isOptimizer(key, inner, depth + 1);
+      if (isNode(inner) && !isApart) inside.push([key, inner]);
     }
+    for (const [key, inner] of inside.reverse()) {
+      const plain = key.replace(/^<(.*)>$/, '$1');
+      pending.push({ name: item.name === '' ? plain : `${item.name}.${plain}`, depth: depth + 1, value: inner });
+    }
+  }
+}
+
+function* entriesBelow(value: PickleValue): Generator<readonly [string, PickleValue]> {
+  // A pickled optimizer holds the model's parameters in its groups, and they are not its own.
+  const held = isDict(value) ? undefined : optimizerOf(value)?.entries.get('state');
+  if (held !== undefined) {
+    yield ['state', held];
+    return;
+  }
+  const dict = isDict(value) ? value : isReduced(value) && isDict(value.state) ? value.state : undefined;
+  if (dict === undefined) {
+    for (const [index, inner] of (itemsOf(value) ?? []).entries()) yield [String(index), inner];
+    return;
+  }
+  let index = 0;
+  for (const [key, inner] of dict.entries) {
+    // The state of a pickled optimizer is keyed by the parameters themselves.
+    yield [isReduced(key) ? String(index) : keyText(key), inner];
+    index += 1;
   }
 }
 
 /** A checkpoint whose tensors lie deeper than any state_dict would: all of them together. */
 function findScattered(root: PickleValue): readonly Candidate[] {
   let tensors = 0;
-  for (const _ of walkTensors(root, '', '')) tensors += 1;
-  return tensors > 0 ? [{ name: ROOT, kind: 'scattered', value: root, tensors }] : [];
+  for (const _ of walkTensors(root, '', '', 'model')) tensors += 1;
+  return tensors > 0 ? [{ name: ROOT, kind: 'scattered', value: root, tensors, deep: false }] : [];
 }
 
 export interface Choice {
@@ -150,22 +267,24 @@ export interface Choice {
 }
 
 /**
- * The candidate that `pick` names, else the default: the preferred names in their order, the dict itself when its own
- * tensors are most of it, else the only one left once averaged copies are set aside. Throws BnsumError NOT_FOUND for an
+ * The candidate that `pick` names, else the default, deep ones only where there are no others: the preferred names in
+ * their order, the dict itself when its own tensors are most of it, else the only one left once averaged copies are set aside. Throws BnsumError NOT_FOUND for an
  * unknown pick, NOT_A_MODEL without candidates, AMBIGUOUS when nothing settles it; all name the candidates.
  */
-export function chooseCandidate(candidates: readonly Candidate[], pick: string | undefined, file: string): Choice {
-  const list = candidates.map((candidate) => candidate.name).join(', ');
+export function chooseCandidate(all: readonly Candidate[], pick: string | undefined, file: string): Choice {
   if (pick !== undefined) {
-    const chosen = candidates.find((candidate) => candidate.name === pick);
+    const list = all.map((candidate) => candidate.name).join(', ');
+    const chosen = all.find((candidate) => candidate.name === pick);
     if (chosen !== undefined) return { chosen, reason: 'picked' };
     throw new BnsumError({
       code: 'NOT_FOUND',
       file,
       reason: `it holds no '${pick}'`,
-      next: candidates.length === 0 ? 'it holds nothing that can be picked' : `pick one of ${list}`,
+      next: all.length === 0 ? 'it holds nothing that can be picked' : `pick one of ${list}`,
     });
   }
+  const usual = all.filter((candidate) => !candidate.deep);
+  const candidates = usual.length > 0 ? usual : all;
   const [first] = candidates;
   if (first === undefined) {
     throw new BnsumError({ code: 'NOT_A_MODEL', file, reason: 'it holds no tensors and no modules' });
@@ -186,7 +305,7 @@ export function chooseCandidate(candidates: readonly Candidate[], pick: string |
   throw new BnsumError({
     code: 'AMBIGUOUS',
     file,
-    reason: `it holds several models: ${list}`,
+    reason: `it holds several models: ${candidates.map((candidate) => candidate.name).join(', ')}`,
     next: 'choose one with --pick NAME',
   });
 }
@@ -221,7 +340,8 @@ export function readCheckpoint(
   pick: string | undefined,
 ): CheckpointContents {
   const at = { file: context.file };
-  const candidates = findCandidates(root);
+  const surveyed = survey(root);
+  const candidates = candidatesOf(root, surveyed);
   if (candidates.length === 0 && pick === undefined) throw noModel(root, context.file);
   const { chosen, reason } = chooseCandidate(candidates, pick, context.file);
   const diagnostics: Diagnostic[] = [];
@@ -229,7 +349,7 @@ export function readCheckpoint(
     const names = candidates.map((candidate) => candidate.name);
     diagnostics.push(note('CANDIDATE_CHOSEN', at, { chosen: chosen.name, reason, candidates: names }));
   }
-  const optimizer = readOptimizer(root, context);
+  const optimizer = readOptimizer(surveyed, context);
   if (chosen.kind === 'module') {
     const tree = readModuleTree(chosen.value, context);
     return { ...tree, versions: undefined, optimizer, diagnostics: [...diagnostics, ...tree.diagnostics] };
@@ -286,22 +406,18 @@ function readTensors(
     const trainable = isParameter === true || requiresGrad === true ? requiresGrad : null;
     tensors.push({ name, tensor, isParameter, trainable });
   };
-  if (kind === 'scattered') for (const [name, item] of walkTensors(value, context.file, '')) take(name, item);
+  if (kind === 'scattered') for (const [name, item] of walkTensors(value, context.file, '', 'model')) take(name, item);
   else if (isDict(value)) for (const [key, item] of value.entries) take(keyText(key), item);
   else if (isTensorValue(value)) take('tensor', value);
   else for (const [index, item] of (itemsOf(value) ?? []).entries()) take(String(index), item);
   return { tensors, skipped, lazy };
 }
 
-/** The tensors of every optimizer state in the checkpoint, named by their keys. */
-function readOptimizer(root: PickleValue, context: TensorContext): readonly Tensor[] {
-  if (!isDict(root)) return [];
+/** The tensors of every optimizer in the checkpoint, named by their keys. */
+function readOptimizer({ optimizers }: Survey, context: TensorContext): readonly Tensor[] {
   const tensors: Tensor[] = [];
-  for (const [key, value] of root.entries) {
-    if (isTensorValue(value)) continue;
-    const name = keyText(key);
-    if (!isOptimizer(name, value)) continue;
-    for (const [path, tensor] of walkTensors(value, context.file, name)) {
+  for (const { name, value } of optimizers) {
+    for (const [path, tensor] of walkTensors(value, context.file, name, 'optimizer')) {
       if (isTensorValue(tensor)) tensors.push(readTensorValue(tensor, path, context).tensor);
     }
   }
@@ -309,7 +425,7 @@ function readOptimizer(root: PickleValue, context: TensorContext): readonly Tens
 }
 
 function noModel(root: PickleValue, file: string): BnsumError {
-  const optimizer = isDict(root) && isOptimizer('', root);
+  const optimizer = isDict(root) && optimizerOf(root) !== undefined;
   const what = optimizer
     ? 'the state of an optimizer'
     : isReduced(root)

@@ -97,6 +97,7 @@ function finishModel(
   const layers = recogniseLayers(raw.tensors, raw.modules, file);
   const diagnostics = [...raw.diagnostics, ...layers.diagnostics];
   if (raw.modules.size === 0) diagnostics.push(note('NO_ARCHITECTURE', { file }));
+  const rootType = raw.modules.get('')?.type;
   const value: Model = {
     name: stemOf(file),
     format: raw.format,
@@ -109,6 +110,7 @@ function finishModel(
     origin: {
       ...(raw.versions === undefined ? {} : { moduleVersions: raw.versions }),
       ...(raw.extra.size === 0 ? {} : { extra: raw.extra }),
+      ...(rootType === undefined ? {} : { rootType }),
     },
     bytesRead: () => source.bytesRead() + shardBytes(),
     close,

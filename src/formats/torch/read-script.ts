@@ -3,7 +3,7 @@ import { BnsumError } from '../../ir/error.ts';
 import type { Json } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { shortType, stateOf } from './module-tree.ts';
+import { type ModuleTree, shortType, stateOf } from './module-tree.ts';
 import { classNameOf, isReduced, type PickleValue } from './pickle-value.ts';
 import { attributesOf, type RawModel } from './raw-model.ts';
 import { readPickle, TORCH, type TorchArchive } from './read-zip.ts';
@@ -20,8 +20,9 @@ const CODE_BYTES = 64 * 1024 * 1024;
  */
 export async function readScript(archive: TorchArchive): Promise<RawModel> {
   const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
-  const classes = await readCode(archive);
-  const { tensors, modules } = readObjects(run.value, classes, context);
+  const code = await readCode(archive);
+  const { classes } = code;
+  const { tensors, modules, diagnostics } = readObjects(run.value, code, context);
   return {
     format: 'torchscript',
     producer: TORCH,
@@ -29,12 +30,24 @@ export async function readScript(archive: TorchArchive): Promise<RawModel> {
     modules,
     versions: undefined,
     optimizer: [],
-    diagnostics: [note('CODE_PRESENT', { file: archive.file }, { what: 'TorchScript', count: classes.size })],
+    diagnostics: [
+      note('CODE_PRESENT', { file: archive.file }, { what: 'TorchScript', count: classes.size }),
+      ...diagnostics,
+    ],
     extra: new Map(),
   };
 }
 
-async function readCode(archive: TorchArchive): Promise<ReadonlyMap<string, ClassText>> {
+interface Code {
+  readonly classes: ReadonlyMap<string, ClassText>;
+  /** Whether the classes list their buffers: those of PyTorch before 1.5 list their parameters only. */
+  readonly listsBuffers: boolean;
+}
+
+const BUFFER_LIST = /^ {2}__buffers__ = \[/m;
+
+async function readCode(archive: TorchArchive): Promise<Code> {
+  let listsBuffers = false;
   const classes = new Map<string, ClassText>();
   const folder = `${archive.root}code/`;
   let left = CODE_BYTES;
@@ -43,9 +56,11 @@ async function readCode(archive: TorchArchive): Promise<ReadonlyMap<string, Clas
     const bytes = await archive.zip.read(member, left);
     left -= bytes.length;
     const module = member.name.slice(folder.length, -3).replaceAll('/', '.');
-    for (const [name, text] of readClasses(new TextDecoder().decode(bytes))) classes.set(`${module}.${name}`, text);
+    const source = new TextDecoder().decode(bytes);
+    listsBuffers ||= BUFFER_LIST.test(source);
+    for (const [name, text] of readClasses(source)) classes.set(`${module}.${name}`, text);
   }
-  return classes;
+  return { classes, listsBuffers };
 }
 
 /** `__torch__.torch.nn.modules.linear.___torch_mangle_0.Linear` is torch.nn's Linear. */
@@ -53,12 +68,13 @@ function scriptType(name: string): string {
   return shortType(name.replace(/^__torch__\./, '').replace(/___torch_mangle_\d+\./g, ''));
 }
 
-function readObjects(
-  root: PickleValue,
-  classes: ReadonlyMap<string, ClassText>,
-  context: TensorContext,
-): { readonly tensors: readonly RawTensor[]; readonly modules: ReadonlyMap<string, ModuleFacts> } {
+/**
+ * The tensors that torch.jit.load's state_dict has: parameters and buffers. A tensor that a class lists as neither is a
+ * plain attribute of the module; those are left out and noted.
+ */
+function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context: TensorContext): ModuleTree {
   const tensors: RawTensor[] = [];
+  const unsaved: string[] = [];
   const modules = new Map<string, ModuleFacts>();
   const pending: { readonly path: string; readonly depth: number; readonly value: PickleValue }[] = [
     { path: '', depth: 0, value: root },
@@ -87,6 +103,10 @@ function readObjects(
     for (const [key, entry] of state.entries) {
       if (typeof key !== 'string') continue;
       if (isTensorValue(entry)) {
+        if (listsBuffers && text !== undefined && !text.parameters.has(key) && !text.buffers.has(key)) {
+          unsaved.push(prefix + key);
+          continue;
+        }
         const { tensor, requiresGrad } = readTensorValue(entry, prefix + key, context);
         const isParameter = text?.parameters.has(key)
           ? true
@@ -104,5 +124,8 @@ function readObjects(
     tensors.push(...own.filter((raw) => raw.isParameter !== false), ...own.filter((raw) => raw.isParameter === false));
     pending.push(...below.reverse());
   }
-  return { tensors, modules };
+  const first = unsaved.slice(0, 5);
+  const diagnostics =
+    unsaved.length === 0 ? [] : [note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first })];
+  return { tensors, modules, diagnostics };
 }
