@@ -679,7 +679,7 @@ export const LIBRARY: readonly LibraryEntry[] = [
         y = y.permute([0, *others, y.dim() - 2, *axes, y.dim() - 1])
         return y.flatten(len(others) + 2, -2), y.shape
 
-    def forward(self, query, value, key=None, causal=False, bias=None):
+    def forward(self, query, value, key=None, causal=False, bias=None, empty=False):
         key = value if key is None else key
         told = self.attention_axes
         told = range(1, query.dim() - 1) if told is None else told
@@ -693,6 +693,8 @@ export const LIBRARY: readonly LibraryEntry[] = [
             mask = bias if mask is None else bias.masked_fill(~mask, -1e9)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if empty:
+            y = y * (mask > -1e8).any(dim=-1, keepdim=True)
         others = [d for d in range(1, query.dim() - 1) if d not in axes]
         y = y.reshape(*shape[:-1], self.value_dim)
         order = [0, *others, query.dim() - 1, *axes, query.dim()]
@@ -738,7 +740,7 @@ export const LIBRARY: readonly LibraryEntry[] = [
         y = y.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
         return y.repeat_interleave(self.num_query_heads // heads, dim=1)
 
-    def forward(self, query, value, key=None, causal=False, bias=None):
+    def forward(self, query, value, key=None, causal=False, bias=None, empty=False):
         key = value if key is None else key
         q = self.split(self.query_proj(query), self.num_query_heads)
         k = self.split(self.key_proj(key), self.num_key_value_heads)
@@ -749,6 +751,8 @@ export const LIBRARY: readonly LibraryEntry[] = [
             mask = bias if mask is None else bias.masked_fill(~mask, -1e9)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if empty:
+            y = y * (mask > -1e8).any(dim=-1, keepdim=True)
         y = y.transpose(1, 2).flatten(-2)
         if self.gate_proj is not None:
             y = y * torch.sigmoid(self.gate_proj(query))

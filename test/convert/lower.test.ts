@@ -215,22 +215,146 @@ describe('masks', () => {
     expect(written(older).at(-1)).toMatch(/ \* /);
   });
 
-  test('masks that releases of Keras join differently are refused', () => {
-    const model = modelOf([masking, kerasLayer('add', 'Add'), gru('gru', 3, 2)], {
+  const attention = (path: string, config: Record<string, unknown> = {}): Layer =>
+    kerasLayer(path, 'MultiHeadAttention', { num_heads: 1, key_dim: 3, use_bias: false, ...config }, [
+      ...['query', 'key', 'value'].map((name) => weight(`${name}_kernel`, [3, 1, 3])),
+      weight('output_kernel', [1, 3, 3]),
+    ]);
+
+  const writtenBy = (version: string, model: Model): Model => ({
+    ...model,
+    producer: { ...model.producer, version },
+  });
+
+  /** The sum of a masked and an unmasked value before a layer that asks for a mask. */
+  const mixed = modelOf([masking, kerasLayer('add', 'Add'), gru('gru', 3, 2)], {
+    '': graphOf(
+      [
+        [null, 4, 3],
+        [null, 4, 3],
+      ],
+      [
+        ['masking', [0], 2],
+        ['add', [2, 1], 3],
+        ['gru', [3], 4],
+      ],
+      [4],
+    ),
+  });
+
+  test('a sum with an unmasked value has no mask in Keras 3', () => {
+    expect(written(mixed).join('\n')).not.toContain('masked_recurrent');
+  });
+
+  test.each(['2.15.0', '3.3.3'])('masks that releases of Keras join differently are refused: %s', (version) => {
+    expect(refusal(writtenBy(version, mixed))).toMatch(/gru \(GRU\).*which mask reaches it/);
+  });
+
+  test('different masks are joined by or, and stand behind each other where their values do', () => {
+    const joined = (layer: Layer, steps: number) =>
+      written(
+        modelOf([masking, kerasLayer('other', 'Masking', { mask_value: 1 }), layer, gru('gru', 3, 2)], {
+          '': graphOf(
+            [[null, steps, 3]],
+            [
+              ['masking', [0], 1],
+              ['other', [0], 2],
+              [layer.path, [1, 2], 3],
+              ['gru', [3], 4],
+            ],
+            [4],
+          ),
+        }),
+      );
+    expect(joined(kerasLayer('add', 'Add'), 4)).toContain('mask_3 = mask | mask_2');
+    const long = joined(kerasLayer('concat', 'Concatenate', { axis: 1 }), 4);
+    expect(long).toContain('mask_3 = torch.cat([mask, mask_2], dim=1)');
+  });
+
+  /** Two attentions that read one tensor, the second under the name that an Identity or a Dense gives it. */
+  const twice = (between: Layer, inputs: readonly [number, number] = [3, 2]): Model =>
+    modelOf([masking, between, attention('first'), attention('second')], {
       '': graphOf(
+        [[null, 4, 3]],
         [
-          [null, 4, 3],
-          [null, 4, 3],
-        ],
-        [
-          ['masking', [0], 2],
-          ['add', [2, 1], 3],
-          ['gru', [3], 4],
+          ['masking', [0], 1],
+          [between.path, [1], 2],
+          ['first', [1, 1], 3],
+          ['second', [...inputs], 4],
         ],
         [4],
       ),
     });
-    expect(refusal(model)).toMatch(/gru \(GRU\).*masks of several values/);
+
+  const masksOf = (model: Model, path: string): string =>
+    /attention_bias\(\w+, \w+, \[(.*?)\], heads/.exec(
+      written(model).find((line) => line.includes(`self.${path}(`)) ?? '',
+    )?.[1] ?? 'none';
+
+  test('an attention takes the mask of what it reads away, under every name of the tensor', () => {
+    expect(masksOf(twice(kerasLayer('same', 'Identity')), 'first')).toBe('mask[:, :, None], mask[:, None]');
+    expect(masksOf(twice(kerasLayer('same', 'Identity')), 'second')).toBe('mask[:, :, None]');
+    // A copy keeps its mask where it is made before: Keras runs equally distant calls as the outputs first meet them.
+    expect(masksOf(twice(dense('copy', 3, 3), [2, 3]), 'second')).toBe('mask[:, :, None], mask[:, None]');
+    expect(masksOf(twice(dense('copy', 3, 3), [3, 2]), 'second')).toBe('mask[:, :, None]');
+  });
+
+  test('it does not in Keras 2, and in early releases of Keras 3 nobody knows', () => {
+    const model = twice(kerasLayer('same', 'Dropout', { rate: 0.5 }));
+    expect(masksOf(writtenBy('2.15.0', model), 'second')).toBe('mask[:, :, None], mask[:, None]');
+    expect(refusal(writtenBy('3.5.0', model))).toMatch(/second \(MultiHeadAttention\).*which mask reaches it/);
+  });
+
+  test('casts between layers leave copies whose masks stay', () => {
+    const model = twice(kerasLayer('same', 'Identity', { dtype: 'float16' }));
+    const layers = model.layers.map((layer) =>
+      layer.path === 'first' ? attention('first', { dtype: 'float32' }) : layer,
+    );
+    expect(refusal({ ...model, layers })).toMatch(/second \(MultiHeadAttention\).*which mask reaches it/);
+  });
+
+  test('a query that may look nowhere gets no values where Keras 3 drops scores out', () => {
+    const model = modelOf([masking, attention('attention', { dropout: 0.5 })], {
+      '': graphOf(
+        [[null, 4, 3]],
+        [
+          ['masking', [0], 1],
+          ['attention', [1, 1], 2],
+        ],
+        [2],
+      ),
+    });
+    expect(written(model).at(-1)).toMatch(/= torch\.where\(seeing\[:, 0, :, None\], \w+, 0\.0\)$/);
+    expect(written(writtenBy('2.15.0', model)).join('\n')).not.toContain('seeing');
+    expect(refusal(writtenBy('3.9.0', model))).toMatch(/attention \(MultiHeadAttention\).*which mask reaches it/);
+  });
+
+  test('a call with an initial state runs without a mask in Keras 3, but hands it on', () => {
+    const model = modelOf([masking, gru('first', 3, 3, { return_sequences: true }), gru('second', 3, 2)], {
+      '': graphOf(
+        [
+          [null, 4, 3],
+          [null, 3],
+        ],
+        [
+          ['masking', [0], 2],
+          ['first', [2, 1], 3],
+          ['second', [3], 4],
+        ],
+        [4],
+      ),
+    });
+    const run = (version: string) =>
+      written(writtenBy(version, model)).flatMap((line) => /masked_recurrent\(self\.(\w+)/.exec(line)?.[1] ?? []);
+    expect(run('3.15.1')).toEqual(['second']);
+    expect(run('2.15.0')).toEqual(['first', 'second']);
+  });
+
+  test('Rescaling ends a mask in Keras 2', () => {
+    const model = chain([null, 4, 3], [masking, kerasLayer('scale', 'Rescaling', { scale: 2 }), gru('gru', 3, 2)]);
+    const text = (version: string) => written(writtenBy(version, model)).join('\n');
+    expect(text('3.15.1')).toContain('masked_recurrent');
+    expect(text('2.15.0')).not.toContain('masked_recurrent');
   });
 });
 

@@ -528,6 +528,188 @@ def masked_embedding():
     return keras.Model(inputs, L.LSTM(4)(L.Embedding(13, 6, mask_zero=True)(inputs)))
 
 
+def tokens(steps=8, empty=3):
+    """An input of tokens, and with its last ones 0: what a padded sequence looks like."""
+    inputs = keras.Input((steps - empty,), dtype="int32")
+    return inputs, L.Concatenate(axis=1)([inputs, inputs[:, :empty] * 0])
+
+
+def words(x, width=6):
+    return L.Embedding(9, width, mask_zero=True)(x)
+
+
+def post_norm_blocks(options):
+    blocks, first, dropout = options
+    inputs, x = tokens()
+    x = words(x)
+    for _ in range(blocks):
+        a = L.MultiHeadAttention(2, 3, dropout=dropout)(x, x)
+        x = L.LayerNormalization()(L.Add()([x, a] if first else [a, x]))
+        y = L.Dense(6)(L.Dense(12, activation="relu")(x))
+        x = L.LayerNormalization()(L.Add()([x, y]))
+    return keras.Model(inputs, [L.Dense(3)(L.GlobalAveragePooling1D()(x)), L.GRU(3)(x)])
+
+
+family(
+    "mask-post-norm",
+    post_norm_blocks,
+    one=(1, True, 0.0),
+    two=(2, True, 0.0),
+    two_reversed=(2, False, 0.0),
+    dropout=(2, True, 0.1),
+)
+
+
+@composite
+def mask_pre_norm():
+    inputs, x = tokens()
+    x = words(x)
+    for _ in range(2):
+        y = L.LayerNormalization()(x)
+        x = L.Add()([x, L.MultiHeadAttention(2, 3)(y, y)])
+        x = L.Add()([x, L.Dense(6, activation="relu")(L.LayerNormalization()(x))])
+    return keras.Model(inputs, L.LSTM(3)(x))
+
+
+@composite
+def mask_two_attentions():
+    """Whichever attention runs first takes the mask away."""
+    inputs, x = tokens()
+    x = words(x)
+    a = L.MultiHeadAttention(2, 3)(x, x)
+    b = L.MultiHeadAttention(1, 3)(x, x, use_causal_mask=True)
+    c = L.MultiHeadAttention(2, 2)(L.Dense(6, activation="tanh")(a), x)
+    return keras.Model(inputs, [L.Concatenate()([a, b]), a, c, L.GRU(3)(x)])
+
+
+@composite
+def mask_two_memories():
+    a, x = tokens()
+    b, y = tokens(7, 2)
+    x, y = words(x), words(y)
+    x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)]))
+    for _ in range(2):
+        y = L.LayerNormalization()(L.Add()([L.MultiHeadAttention(2, 3)(y, x), y]))
+    return keras.Model([a, b], y)
+
+
+@composite
+def mask_under_another_name():
+    """Dropout, Identity and a linear activation give the tensor that they take; a Dense does not."""
+    inputs, x = tokens()
+    x = words(x)
+    y = L.Activation("linear")(L.Identity()(L.Dropout(0.1)(x)))
+    z = L.Dense(6)(x)
+    a = L.MultiHeadAttention(2, 3)(y, y)
+    b = L.GRU(3)(L.Add()([a, x]))
+    return keras.Model(inputs, [b, L.GRU(3)(L.Add()([a, z]))])
+
+
+@composite
+def mask_grouped_attention():
+    inputs, x = tokens()
+    x = words(x)
+    layers = [
+        L.GroupQueryAttention(3, 4, 2),
+        L.GroupQueryAttention(3, 4, 2, dropout=0.1),
+    ]
+    y = [layer(x, x) for layer in layers]
+    return keras.Model(inputs, [*y, L.GRU(3)(L.Add()([*y, x]))])
+
+
+@composite
+def mask_into_a_nested_attention():
+    """A nested model that is called with masked values takes their masks as well."""
+    i, j = keras.Input((8, 6)), keras.Input((8, 6))
+    inner = keras.Model([i, j], L.MultiHeadAttention(2, 3)(i, j), name="inner")
+    inputs, x = tokens()
+    x = words(x)
+    a = inner([x, L.Dense(6)(x)])
+    return keras.Model(inputs, [a, L.GRU(3)(L.Add()([x, a])), L.GRU(3)(a)])
+
+
+def attended(options):
+    inputs, x = tokens()
+    x = words(x)
+    layer = L.MultiHeadAttention(2, 3, **options.get("layer", {}))
+    return keras.Model(inputs, layer(x, x, **options.get("call", {})))
+
+
+family(
+    "mask-attention",
+    attended,
+    plain={},
+    dropout={"layer": {"dropout": 0.2}},
+    dropout_causal={"layer": {"dropout": 0.2}, "call": {"use_causal_mask": True}},
+    dropout_no_bias={"layer": {"dropout": 0.2, "use_bias": False}},
+    dropout_wide={"layer": {"dropout": 0.2, "value_dim": 5, "output_shape": 4}},
+    scores={"call": {"return_attention_scores": True}},
+    scores_causal={"call": {"return_attention_scores": True, "use_causal_mask": True}},
+)
+
+
+@composite
+def mask_initial_states():
+    a, x = tokens()
+    b, y = tokens(7, 2)
+    _, h, c = L.LSTM(4, return_state=True)(words(x))
+    _, g = L.GRU(4, return_state=True)(words(x))
+    y = words(y)
+    z = L.LSTM(4, return_sequences=True)(y, initial_state=[h, c])
+    s = L.GRU(4, return_sequences=True, go_backwards=True)(y, initial_state=g)
+    ends = [
+        L.GlobalAveragePooling1D()(z),
+        L.LSTM(3)(s),
+        L.SimpleRNN(4)(y, initial_state=g),
+    ]
+    return keras.Model([a, b], [z, s, *ends])
+
+
+@composite
+def mask_merged():
+    a, x = tokens()
+    b, y = tokens(8, 2)
+    x, y, z = words(x), words(y), L.Embedding(9, 6)(y)
+    merges = [L.Add(), L.Average(), L.Multiply(), L.Maximum(), L.Concatenate()]
+    pairs = [(x, y), (x, z), (z, x), (x, L.Dense(6)(x))]
+    joined = [merge([p, q]) for merge in merges for p, q in pairs]
+    long = L.Concatenate(axis=1)([x, y])
+    return keras.Model([a, b], [L.GRU(2)(value) for value in [*joined, long]])
+
+
+@composite
+def mask_kept():
+    """What hands a mask on, among others a wrapped Dense, and what ends it."""
+    inputs, x = tokens()
+    x = words(x)
+    layers = [
+        L.SpectralNormalization(L.Dense(6)),
+        L.SpectralNormalization(L.Conv1D(6, 3)),
+        L.Rescaling(0.5, 0.1),
+        L.Normalization(mean=0.1, variance=2.0),
+        L.Identity(),
+        L.RMSNormalization(),
+        L.UnitNormalization(),
+        L.GroupNormalization(2),
+        L.TimeDistributed(L.Dense(6)),
+        L.Permute((1, 2)),
+    ]
+    return keras.Model(inputs, [L.GRU(2)(layer(x)) for layer in layers])
+
+
+@composite
+def mask_dot_attention():
+    inputs, x = tokens()
+    x = L.LSTM(5, return_sequences=True)(words(x))
+    a, b = L.Attention()([x, x]), L.AdditiveAttention()([x, x])
+    ends = [
+        L.GlobalAveragePooling1D()(a),
+        L.GRU(3)(b),
+        L.GRU(3)(L.Concatenate()([x, a])),
+    ]
+    return keras.Model(inputs, [a, b, *ends])
+
+
 @composite
 def time_distributed_convolution():
     return sequence(
@@ -587,7 +769,8 @@ def operations():
     x = x * 2.0 + 1.0 - x / 3.0
     y = ops.mean(x, axis=(1, 2))
     z = ops.reshape(x, (-1, 80))
-    return keras.Model(inputs, [L.Dense(3)(y), L.Dense(2)(z), ops.relu(x)])
+    ends = [ops.relu(x), ops.elu(x), ops.elu(x, 0.5), ops.celu(x, alpha=0.7)]
+    return keras.Model(inputs, [L.Dense(3)(y), L.Dense(2)(z), *ends])
 
 
 @composite

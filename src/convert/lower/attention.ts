@@ -1,6 +1,8 @@
 import type { JsonObject } from '../../ir/json.ts';
-import { type Emit, type Emitted, literal, plainAxes } from './context.ts';
+import { normNumber } from '../../layers/attribute.ts';
+import { type Emit, type Emitted, literal, plainAxes, type Result } from './context.ts';
 import type { Ref } from './lowered.ts';
+import { AMBIGUOUS, releaseOf } from './mask.ts';
 
 /** Keyword arguments that a call may have and that change what attention computes. */
 function flagOf(call: JsonObject, name: string): boolean {
@@ -19,6 +21,8 @@ function maskTerms(query: Ref, others: readonly (Ref | undefined)[]): readonly s
   return [...(query.mask === undefined ? [] : [`${query.mask}[:, :, None]`]), ...new Set(terms)];
 }
 
+const EMPTIED = 'A query that may look nowhere gets no values.';
+
 /** MultiHeadAttention and GroupedQueryAttention: inputs query, value, key. */
 export function emitMultiHead(emit: Emit): Emitted {
   refuseMasks(emit);
@@ -31,10 +35,27 @@ export function emitMultiHead(emit: Emit): Emitted {
   const isCausal = flagOf(emit.call.attrs, 'use_causal_mask');
   const module = emit.module();
   const terms = maskTerms(query, emit.inputs.slice(1));
+  const isFused = (normNumber(emit.norm, 'dropout') ?? 0) === 0 && !scores;
+  const release = releaseOf(emit.model);
+  // Where Keras 3 does not use the fused kernel, a query that may look nowhere gets no values; else their plain average.
+  const isEmptied = terms.length > 0 && !isFused && release !== 'keras2';
+  if (isEmptied && release === 'early3') return emit.refuse(AMBIGUOUS);
   const isBuiltIn = emit.twin?.modules[0]?.custom !== true;
   if (isBuiltIn) {
     const names = `${query.name}, ${key.name}, ${value.name}`;
     const heads = emit.twin?.modules[0]?.args['num_heads'];
+    if (isEmptied) {
+      const told = biasOf(emit, query, key, terms, isCausal, `, heads=${literal(heads)}`);
+      const bias = emit.line(told, { shape: null, axes: plainAxes(3), named: 'bias' }).name;
+      const call = `${module}(${names}, attn_mask=${bias}, average_attn_weights=False)`;
+      const own: Result = { shape: emit.outputShapes[1] ?? null, axes: plainAxes(4) };
+      const [full, weights] = emit.lines(call, [{ shape, axes }, own]) as [Ref, Ref];
+      const any = `(${bias} == 0).any(dim=-1).unflatten(0, (-1, ${literal(heads)}))`;
+      const seeing = emit.line(any, { shape: null, axes: plainAxes(3), named: 'seeing' }, EMPTIED).name;
+      const rest = emit.twin?.modules[0]?.args['bias'] === false ? '0.0' : `${module}.out_proj.bias`;
+      const output = emit.line(`torch.where(${seeing}[:, 0, :, None], ${full.name}, ${rest})`, { shape, axes });
+      return scores ? [output, emit.line(`${weights.name} * ${seeing}[..., None]`, own)] : [output];
+    }
     const mask =
       terms.length > 0
         ? `, attn_mask=${biasOf(emit, query, key, terms, isCausal, `, heads=${literal(heads)}`)}`
@@ -56,7 +77,8 @@ export function emitMultiHead(emit: Emit): Emitted {
     return emit.refuse('a mask reaches attention along several axes');
   }
   const causal = isCausal ? ', causal=True' : '';
-  const bias = terms.length > 0 ? `, bias=${biasOf(emit, query, key, terms, false, '')}` : '';
+  const bias =
+    terms.length > 0 ? `, bias=${biasOf(emit, query, key, terms, false, '')}${isEmptied ? ', empty=True' : ''}` : '';
   return [emit.line(`${module}(${query.name}, ${value.name}, ${key.name}${causal}${bias})`, { shape, axes })];
 }
 

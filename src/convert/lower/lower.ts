@@ -19,9 +19,21 @@ import {
   type TargetPattern,
 } from './context.ts';
 import type { Attribute, Axes, FeatureOrder, Lowered, LoweredClass, Port, Ref, Statement } from './lowered.ts';
-import { AMBIGUOUS, givenBy, handOn, UNKNOWN_MASK, withMasks } from './mask.ts';
+import {
+  AMBIGUOUS,
+  castsBetween,
+  type Given,
+  givenBy,
+  handOn,
+  passesItself,
+  type Release,
+  releaseOf,
+  UNKNOWN_MASK,
+  withMasks,
+} from './mask.ts';
 import { nameValues } from './naming.ts';
 import { emitterOf, layoutWish } from './registry.ts';
+import { inRunOrder } from './run-order.ts';
 
 export interface LowerOptions {
   readonly file: string;
@@ -43,8 +55,21 @@ interface Draft {
   readonly kept: Set<string>;
   /** Names of values that were brought into another order, by what they are of. */
   readonly arranged: Map<string, string>;
+  /** Values that Keras 3 holds in one and the same tensor, each to the first of them. */
+  readonly same: Map<number, number>;
+  /** First values of tensors whose masks an attention took away. */
+  readonly stripped: Set<number>;
   /** Permuted values to what they were before. */
   readonly permuted: Map<string, { readonly name: string; readonly axes: Axes; readonly to: Axes }>;
+}
+
+interface NestedMasks {
+  readonly inputs: readonly boolean[];
+  readonly outputs: readonly (string | null)[];
+  /** Inputs whose masks are gone after the call. */
+  readonly stripped: readonly boolean[];
+  /** The input that an output is, or -1. */
+  readonly passed: readonly number[];
 }
 
 interface Work {
@@ -59,7 +84,11 @@ interface Work {
   readonly classNames: NameSet;
   readonly lowered: Map<string, LoweredClass>;
   /** Which inputs of a nested model come with a mask, and which outputs leave with one. */
-  readonly masks: Map<string, { readonly inputs: readonly boolean[]; readonly outputs: readonly (string | null)[] }>;
+  readonly masks: Map<string, NestedMasks>;
+  readonly release: Release;
+  readonly casts: { readonly layers: boolean; readonly models: boolean };
+  /** Whether an attention may take masks away, so that the order of its neighbours matters. */
+  readonly strips: boolean;
   readonly inputOrder: Map<string, FeatureOrder>;
   readonly outputOrder: Map<string, FeatureOrder>;
   readonly helpers: Set<string>;
@@ -82,6 +111,7 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     });
   }
   const layers = layersByPath(model);
+  const release = releaseOf(model);
   const work: Work = {
     model,
     options,
@@ -94,6 +124,9 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     classNames: new NameSet(['nn', 'torch', 'F', 'OrderedDict', ...LIBRARY_NAMES]),
     lowered: new Map(),
     masks: new Map(),
+    release,
+    casts: castsBetween(model),
+    strips: release !== 'keras2' && model.layers.some(({ kind }) => kind === 'attention'),
     inputOrder: new Map(),
     outputOrder: new Map(),
     helpers: new Set(),
@@ -178,6 +211,8 @@ function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked
     hints: new Map(),
     kept: new Set(),
     arranged: new Map(),
+    same: new Map(),
+    stripped: new Set(),
     permuted: new Map(),
   };
   const refs = new Map<number, Ref>();
@@ -209,7 +244,8 @@ function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked
     inputs.push({ name: 'mask', shape: port.shape.slice(0, 2), axes: plainAxes(2) });
     refs.set(id, { ...ref, mask: token });
   }
-  for (const call of graph.calls) lowerCall(work, draft, graph, call, refs);
+  const calls = work.strips ? inRunOrder(graph) : graph.calls;
+  for (const call of calls) lowerCall(work, draft, graph, call, refs);
   const returned = graph.outputs.map((id) => {
     const ref = refs.get(id);
     if (ref === undefined)
@@ -218,14 +254,20 @@ function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked
   });
   if (path !== '') {
     const masks = returned.map((ref) => ref.mask ?? null);
-    work.masks.set(path, { inputs: masked, outputs: masks });
+    const origins = graph.inputs.map((id) => originOf(draft, id));
+    work.masks.set(path, {
+      inputs: masked,
+      outputs: masks,
+      stripped: origins.map((id) => draft.stripped.has(id)),
+      passed: graph.outputs.map((id) => origins.indexOf(originOf(draft, id))),
+    });
     for (const ref of [...returned]) {
       if (ref.mask === undefined || ref.mask === UNKNOWN_MASK) continue;
       returned.push({ name: ref.mask, shape: ref.shape?.slice(0, 2) ?? null, axes: plainAxes(2), features: null });
     }
   }
   const outputs = returned.map((ref, index) => ({
-    name: `output_${index}`,
+    name: graph.outputNames?.[index] ?? `output_${index}`,
     shape: ref.shape ?? [],
     axes: ref.axes,
   }));
@@ -244,8 +286,10 @@ function lowerGraph(work: Work, path: string, graph: Graph, name: string, masked
   return lowered;
 }
 
-/** `x` for a model's only input, else the input layer's name, else input_1 … */
+/** Its key where the model takes a dict; `x` for a model's only input, else the input layer's name, else input_1 … */
 function inputNameOf(graph: Graph, id: number): string {
+  const key = graph.inputNames?.[graph.inputs.indexOf(id)] ?? null;
+  if (key !== null) return identifierOf(key);
   if (graph.inputs.length === 1) return 'x';
   const call = graph.calls.find((one) => one.inputs.length === 0 && one.outputs.includes(id));
   const name = call?.layer?.split('/').at(-1);
@@ -313,7 +357,24 @@ function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map
     return [ref];
   });
   const keras = (ref: Ref): Ref => arrange(work, draft, plain(work, draft, ref), plainAxes(ref.axes.length));
-  const inputs = layer === null ? given : withMasks(layer, call.attrs, given, keras);
+  const inputs = layer === null ? given : withMasks(layer, call.attrs, given, keras, work.release);
+  const told = givenBy(call.attrs, given);
+  const ids = givenBy(
+    call.attrs,
+    call.inputs.filter((input) => typeof input === 'number'),
+  );
+  if (layer?.kind === 'model' && work.strips && told.named.has('mask')) {
+    // Keras puts the mask that the call states on its inputs again.
+    if (ids.placed.some((id) => draft.stripped.has(originOf(draft, id)))) {
+      throw new BnsumError({
+        code: 'REFUSED',
+        file: work.options.file,
+        place: `model ${layer.path} (${layer.type})`,
+        reason: 'it is called with a mask on a value whose mask an attention has taken away',
+        next: 'call it on a copy of the value, for example behind a Dense or an operation',
+      });
+    }
+  }
   const shapes = call.outputs.map((id) => graph.values[id]?.shape ?? null);
   let outputs: Emitted;
   if (layer !== null && work.options.skip.has(layer.path)) {
@@ -333,10 +394,67 @@ function lowerCall(work: Work, draft: Draft, graph: Graph, call: Call, refs: Map
   } else {
     outputs = emitCall(work, draft, layer, call, inputs, shapes, null);
   }
-  const handed = handOn(layer, inputs, outputs);
+  const passage = {
+    release: work.release,
+    layer,
+    op: call.op,
+    child: layer === null ? undefined : work.children.get(layer.path)?.[0],
+    inputs,
+    first: layer?.kind === 'grouped_attention' ? (told.named.get('query')?.[0] ?? told.placed[0]) : inputs[0],
+    write: (expr: string, result: Result) => emitLines(work, draft, expr, [result], 'mask')[0] as Ref,
+  };
+  const handed = handOn(passage, outputs);
   for (const [index, id] of call.outputs.entries()) {
     const ref = handed[index];
     if (ref !== undefined) refs.set(id, ref);
+  }
+  if (work.strips) followTensors(work, draft, layer, call, ids, refs);
+}
+
+function originOf(draft: Draft, id: number): number {
+  return draft.same.get(id) ?? id;
+}
+
+/**
+ * Keras 3 keeps masks on tensors. Its MultiHeadAttention takes them from the tensors that it reads: whatever reads
+ * these later, under whichever name, finds none.
+ */
+function followTensors(
+  work: Work,
+  draft: Draft,
+  layer: Layer | null,
+  call: Call,
+  ids: Given<number>,
+  refs: Map<number, Ref>,
+): void {
+  const strip = (id: number | undefined, isCertain: boolean): void => {
+    if (id === undefined) return;
+    const origin = originOf(draft, id);
+    draft.stripped.add(origin);
+    for (const [other, ref] of refs) {
+      if (ref.mask === undefined || originOf(draft, other) !== origin) continue;
+      const { mask: _, ...rest } = ref;
+      refs.set(other, isCertain ? rest : { ...rest, mask: UNKNOWN_MASK });
+    }
+  };
+  const values = [...ids.placed, ...[...ids.named].flatMap(([name, all]) => (name.endsWith('mask') ? [] : all))];
+  if (layer !== null && work.options.skip.has(layer.path)) return;
+  if (layer?.kind === 'attention') {
+    const isCertain = work.release === 'keras3' && !work.casts.layers;
+    for (const id of values) strip(id, isCertain);
+  } else if (layer?.kind === 'model') {
+    const nested = work.masks.get(layer.path);
+    for (const [index, origin] of (nested?.passed ?? []).entries()) {
+      const [from, to] = [values[origin], call.outputs[index]];
+      if (from !== undefined && to !== undefined) draft.same.set(to, originOf(draft, from));
+    }
+    const isCertain = work.release === 'keras3' && !work.casts.models;
+    for (const [index, isStripped] of (nested?.stripped ?? []).entries()) {
+      if (isStripped) strip(values[index], isCertain);
+    }
+  } else if (passesItself(layer, call.op, values.length)) {
+    const [from, to] = [values[0], call.outputs[0]];
+    if (from !== undefined && to !== undefined) draft.same.set(to, originOf(draft, from));
   }
 }
 

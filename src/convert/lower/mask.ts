@@ -1,7 +1,9 @@
 import { isList, isObject, type Json, type JsonObject, stringAt } from '../../ir/json.ts';
 import type { Kind } from '../../ir/kind.ts';
-import type { Layer } from '../../ir/model.ts';
-import type { Emitted } from './context.ts';
+import type { Layer, Model } from '../../ir/model.ts';
+import { isBelow, normNumber } from '../../layers/attribute.ts';
+import { operationWord } from '../../layers/operation.ts';
+import { type Emitted, plainAxes, type Result, sameAxes } from './context.ts';
 import type { Ref } from './lowered.ts';
 
 /**
@@ -12,7 +14,20 @@ import type { Ref } from './lowered.ts';
 /** A mask that two releases of Keras would put together differently; whoever needs it refuses. */
 export const UNKNOWN_MASK = '?';
 
-export const AMBIGUOUS = 'the masks of several values meet before it, and releases of Keras join them differently';
+export const AMBIGUOUS = 'which mask reaches it depends on the release of Keras that runs the file';
+
+/**
+ * How Keras treats masks where its generations differ. Keras 3 settled with 3.10: an attention takes the masks of what
+ * it reads away, sums join masks by or, and Softmax gives 0 where everything is masked. Earlier 3.x did so in part; a
+ * file without a version is taken for a current one.
+ */
+export type Release = 'keras2' | 'early3' | 'keras3';
+
+export function releaseOf(model: Model): Release {
+  const { version } = model.producer;
+  if (isBelow(version, '3')) return 'keras2';
+  return isBelow(version, '3.10') ? 'early3' : 'keras3';
+}
 
 /** Layers whose output has the mask of their first input. Every other one ends it. */
 const KEEPS: ReadonlySet<Kind> = new Set<Kind>([
@@ -36,6 +51,9 @@ const KEEPS: ReadonlySet<Kind> = new Set<Kind>([
   'time_distributed',
   'unit_norm',
 ]);
+
+/** Those of them that end it in Keras 2: they do not say that they support masks. */
+const KEEP_SINCE_KERAS_3: ReadonlySet<Kind> = new Set<Kind>(['identity', 'normalization', 'rescaling']);
 
 const MERGES: ReadonlySet<Kind> = new Set<Kind>([
   'add',
@@ -78,18 +96,18 @@ function tensorsIn(value: Json): number {
 }
 
 /** The tensors of a call: those given by place, and those given by name. */
-export interface Given {
-  readonly placed: readonly Ref[];
-  readonly named: ReadonlyMap<string, readonly Ref[]>;
+export interface Given<T> {
+  readonly placed: readonly T[];
+  readonly named: ReadonlyMap<string, readonly T[]>;
 }
 
 /** Splits a call's tensors; keyword arguments stand behind the others, in the file's order. */
-export function givenBy(attrs: JsonObject, inputs: readonly Ref[]): Given {
+export function givenBy<T>(attrs: JsonObject, inputs: readonly T[]): Given<T> {
   const counts = [...attrs].map(([name, value]): [string, number] => [name, tensorsIn(value)]);
   const total = counts.reduce((sum, [, count]) => sum + count, 0);
   let at = Math.max(inputs.length - total, 0);
   const placed = inputs.slice(0, at);
-  const named = new Map<string, readonly Ref[]>();
+  const named = new Map<string, readonly T[]>();
   for (const [name, count] of counts) {
     if (count === 0) continue;
     named.set(name, inputs.slice(at, at + count));
@@ -126,12 +144,15 @@ export function withMasks(
   attrs: JsonObject,
   inputs: readonly Ref[],
   keras: (ref: Ref) => Ref,
+  release: Release,
 ): readonly Ref[] {
   const { placed, named } = givenBy(attrs, inputs);
   if (ATTENTION.has(layer.kind)) {
     const all = ['query', 'value', 'key'].map((name, index) => {
       const ref = named.get(name)?.[0] ?? placed[index];
-      const mask = named.get(`${name}_mask`)?.[0];
+      // MultiHeadAttention of Keras 3 asks the query itself for its mask, whatever the call states.
+      const isIgnored = name === 'query' && layer.kind === 'attention' && release === 'keras3';
+      const mask = isIgnored ? undefined : named.get(`${name}_mask`)?.[0];
       return ref !== undefined && mask !== undefined ? masked(ref, keras(mask)) : ref;
     });
     return all.filter((ref) => ref !== undefined);
@@ -148,21 +169,100 @@ export function withMasks(
   });
 }
 
+/** What handing masks on needs to know of a call. */
+export interface Passage {
+  readonly release: Release;
+  readonly layer: Layer | null;
+  /** The operation that is called where it is no layer. */
+  readonly op: string;
+  /** A wrapper's inner layer. */
+  readonly child: Layer | undefined;
+  readonly inputs: readonly Ref[];
+  /** The value whose mask the layer hands on. */
+  readonly first: Ref | undefined;
+  /** Writes a mask that is put together from others. */
+  write(expr: string, result: Result): Ref;
+}
+
 /** The outputs with the mask that Keras gives them. */
-export function handOn(layer: Layer | null, inputs: readonly Ref[], outputs: Emitted): Emitted {
-  const kind = layer?.kind ?? 'operation';
+export function handOn(passage: Passage, outputs: Emitted): Emitted {
+  const { layer, child, release, first } = passage;
+  // The wrapper hands out what its inner layer gave, with the mask that this one put on it.
+  const acting = layer?.kind === 'spectral_norm' && child !== undefined ? child : layer;
+  const kind = acting?.kind ?? 'operation';
   if (OWN.has(kind)) return outputs;
-  const first = inputs[0];
-  const mask = KEEPS.has(kind) ? first?.mask : MERGES.has(kind) ? mergedMask(inputs) : undefined;
+  if (layer === null && release !== 'keras2') return handOnOperation(passage, outputs);
+  const keeps = KEEPS.has(kind) && !(release === 'keras2' && KEEP_SINCE_KERAS_3.has(kind));
+  const mask = keeps ? first?.mask : MERGES.has(kind) && layer !== null ? mergedMask(passage, layer) : undefined;
   return outputs.map((ref, index) => {
     const { mask: _, ...rest } = ref;
-    return mask === undefined || index > 0 ? rest : { ...rest, mask };
+    if (mask === undefined) return rest;
+    if (index === 0) return { ...rest, mask };
+    // The scores of an attention have a mask of their own, over queries and keys.
+    return kind === 'attention' ? { ...rest, mask: UNKNOWN_MASK } : rest;
   });
 }
 
+/**
+ * Operations of Keras 3 end a mask, since what they give is new; not those that may give the very tensor they took:
+ * a conversion does where it names no type, a cast where the value has the type already.
+ */
+function handOnOperation({ op, first }: Passage, outputs: Emitted): Emitted {
+  const word = operationWord(op);
+  const mask =
+    word === 'converttotensor' ? first?.mask : word === 'cast' && first?.mask !== undefined ? UNKNOWN_MASK : undefined;
+  return outputs.map(({ mask: _, ...rest }) => (mask === undefined ? rest : { ...rest, mask }));
+}
+
 /** Releases differ in whether masks are joined by and or by or, and in what a value without one does to the others. */
-function mergedMask(inputs: readonly Ref[]): string | undefined {
-  const masks = new Set(inputs.map((ref) => ref.mask));
-  if (masks.size === 1) return inputs[0]?.mask;
-  return UNKNOWN_MASK;
+function mergedMask(passage: Passage, layer: Layer): string | undefined {
+  const { inputs, release, write } = passage;
+  const masks = inputs.flatMap((ref) => (ref.mask === undefined ? [] : [ref.mask]));
+  if (masks.length === 0) return undefined;
+  const first = inputs[0] as Ref;
+  const rank = first.axes.length;
+  const told = layer.kind === 'concatenate' ? (normNumber(layer.norm, 'axis') ?? -1) : -1;
+  const axis = told < 0 ? told + rank : told;
+  const isLast = axis === rank - 1;
+  const isUnmasked = masks.length < inputs.length;
+  const isAlike = !isUnmasked && new Set(masks).size === 1;
+  if (isAlike && isLast) return first.mask;
+  const isRegular = rank === 3 && inputs.every((ref) => sameAxes(plainAxes(ref.axes.length), plainAxes(rank)));
+  if (release !== 'keras3' || masks.includes(UNKNOWN_MASK)) return UNKNOWN_MASK;
+  // A sum with a value without a mask has none. Side by side with such a value, every step counts: that is none, too.
+  if (isUnmasked && isLast) return undefined;
+  if (!isRegular || isUnmasked) return UNKNOWN_MASK;
+  const steps: Result = { shape: null, axes: plainAxes(2), named: 'mask' };
+  if (isLast) return write([...new Set(masks)].join(' | '), steps).name;
+  return axis === 1 ? write(`torch.cat([${masks.join(', ')}], dim=1)`, steps).name : UNKNOWN_MASK;
+}
+
+/** Layers that give the very tensor that they took, so that a mask taken from one is taken from the other as well. */
+const PASSES_ITSELF: ReadonlySet<Kind> = new Set<Kind>(['dropout', 'identity', 'noise']);
+
+/** Whether a call of Keras 3 gives its input itself, not a copy of it, in inference. */
+export function passesItself(layer: Layer | null, op: string, inputs: number): boolean {
+  if (layer === null) return ['converttotensor', 'cast'].includes(operationWord(op));
+  if (PASSES_ITSELF.has(layer.kind)) return true;
+  if (layer.kind === 'activation') return layer.norm['function'] === 'linear' || layer.norm['function'] === undefined;
+  return MERGES.has(layer.kind) && layer.kind !== 'concatenate' && inputs === 1;
+}
+
+/** The name of a layer's dtype policy; undefined where it states none. */
+function policyOf(layer: Layer): string | undefined {
+  const dtype = layer.attrs.get('dtype');
+  if (typeof dtype === 'string') return dtype;
+  const config = isObject(dtype ?? null) ? (dtype as JsonObject).get('config') : undefined;
+  return config === undefined ? undefined : stringAt(config, 'name');
+}
+
+/** Whether Keras may cast values on their way from layer to layer, and so hand copies on whose masks stay. */
+export function castsBetween(model: Model): { readonly layers: boolean; readonly models: boolean } {
+  const policies = new Set<string>();
+  for (const layer of model.layers) {
+    const policy = layer.kind === 'input' ? undefined : policyOf(layer);
+    if (policy !== undefined) policies.add(policy);
+  }
+  const [only = 'float32'] = policies;
+  return { layers: policies.size > 1, models: policies.size > 1 || only !== 'float32' };
 }

@@ -1,7 +1,7 @@
 import { normNumber, normNumbers } from '../../layers/attribute.ts';
 import { type Emit, type Emitted, literal, plainAxes, sameAxes, sameOrder } from './context.ts';
 import type { FeatureOrder, Ref } from './lowered.ts';
-import { AMBIGUOUS, UNKNOWN_MASK } from './mask.ts';
+import { AMBIGUOUS, releaseOf, UNKNOWN_MASK } from './mask.ts';
 
 /** All inputs in one layout: the first one that is not Keras' own wins, so that the fewest permutes are written. */
 export function together(emit: Emit, inputs: readonly Ref[] = emit.inputs): readonly Ref[] {
@@ -46,7 +46,7 @@ function emitMasked(emit: Emit, helper: string): Emitted {
 
 export function emitElementwise(emit: Emit): Emitted {
   const masked = MASKED_MERGES.get(emit.layer.kind);
-  const isModern = /^3\./.test(emit.model.producer.version);
+  const isModern = releaseOf(emit.model) !== 'keras2';
   if (masked !== undefined && isModern && emit.inputs.some((ref) => ref.mask !== undefined)) {
     return emitMasked(emit, masked);
   }

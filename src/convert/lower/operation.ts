@@ -158,6 +158,11 @@ export function emitOperation(emit: Emit): Emitted {
   }
   const activation = ACTIVATIONS.get(word);
   if (activation !== undefined) {
+    if (activation === 'elu' || activation === 'celu') {
+      refuseArguments(emit, all.slice(0, 1), ['x', 'features', 'name', 'alpha']);
+      const alpha = numberArgument(emit, all, ['alpha'], 1) ?? 1;
+      return [activate(emit, given, { function: activation, alpha })];
+    }
     refuseArguments(emit, all, ['x', 'features', 'name']);
     return [activate(emit, given, activationOfName(activation, 'keras3'))];
   }
@@ -177,6 +182,9 @@ export function emitOperation(emit: Emit): Emitted {
     }
     case 'hardsigmoid':
       return [activate(emit, given, activationOfName('hard_sigmoid', 'keras3'))];
+    case 'converttotensor':
+      refuseArguments(emit, all, ['x', 'name']);
+      return [given];
     case 'identity':
     case 'copy':
     case 'stopgradient':

@@ -2,6 +2,7 @@ import type { NormAttrs, Shape } from '../../ir/model.ts';
 import { normFlag } from '../../layers/attribute.ts';
 import { type Emit, type Emitted, plainAxes, type Result, type TargetPattern } from './context.ts';
 import type { Ref } from './lowered.ts';
+import { givenBy, releaseOf } from './mask.ts';
 
 const ordered = (shape: Shape | null, rank: number): Result => ({ shape, axes: plainAxes(rank) });
 
@@ -65,7 +66,10 @@ export function emitRecurrent(emit: Emit): Emitted {
   if (given === undefined) return emit.refuse('it has no input');
   let x = emit.keras(given);
   const handed = given.mask;
-  let mask = handed;
+  // Keras 3 fills the argument of a layer's mask only where the call has one tensor; its output has the mask all the same.
+  const isStated = givenBy(emit.call.attrs, emit.inputs).named.has('mask');
+  const isFilled = initial.length === 0 || isStated || releaseOf(emit.model) === 'keras2';
+  let mask = isFilled ? handed : undefined;
   const time = normFlag(norm, 'timeMajor') ? 0 : 1;
   if (mask !== undefined && time === 0) return emit.refuse('a mask on time-major data');
   if (normFlag(norm, 'goBackwards')) {

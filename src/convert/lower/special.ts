@@ -134,7 +134,7 @@ export function emitUpsample(emit: Emit): Emitted {
     case 'bicubic': {
       emit.note('ASSUMED', {
         what: 'the bicubic kernel',
-        assumed: "TensorFlow's, which PyTorch has with antialias=True",
+        assumed: "TensorFlow's, which PyTorch has with antialias=True; other factors than 2 and 4 differ by up to 1e-3",
       });
       const expr = `${scale}, mode="bicubic", align_corners=False, antialias=True)`;
       return [
