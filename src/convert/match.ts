@@ -3,6 +3,7 @@ import { BnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
 import { layersByPath } from '../ir/layer-index.ts';
 import type { Model } from '../ir/model.ts';
+import { type Labelled, labelsOf, objection, partsByLabel } from './match-abbreviation.ts';
 import {
   compareNumbers,
   contains,
@@ -26,11 +27,13 @@ interface Group<T> {
   readonly counter: T | null;
   readonly words: readonly string[];
   readonly kind: Kind | null;
+  /** Words that no one chose: Keras counts its layers itself. */
+  readonly automatic: boolean;
   /** Place in the state_dict. */
   readonly at: number;
 }
 
-type Ours = Group<PlannedTensor> & { readonly layer: string; readonly automatic: boolean };
+type Ours = Group<PlannedTensor> & { readonly layer: string; readonly inner: string };
 type Theirs = Group<TargetKey>;
 
 interface Pair {
@@ -56,8 +59,8 @@ const COUNTER = 'num_batches_tracked';
 
 /**
  * Gives every planned tensor a key of the target and fills every key: module by module, by shapes, then names, then
- * order. Names count when they tell all modules of equal shapes apart (Keras' automatic ones never do); order counts
- * only when both models list the same shapes one after the other, each layer feeds the next one, and no name speaks
+ * order. Names, in full or abbreviated, count where they tell modules of equal shapes apart (Keras' automatic ones
+ * never do); order counts only when both models list the same shapes one after the other, each layer feeds the next one, and no name speaks
  * against it. What is left is not guessed.
  * Throws BnsumError MISMATCH for a missing or additional layer, AMBIGUOUS with up to five candidates.
  */
@@ -103,6 +106,7 @@ function ourGroups(model: Model, plan: Plan): readonly Ours[] {
       kind: inner === '' ? (layer?.kind ?? null) : null,
       at,
       layer: path,
+      inner,
       automatic: isAutomatic(path, layer?.type ?? ''),
     };
   });
@@ -123,6 +127,7 @@ function theirGroups(target: Target): readonly Theirs[] {
     counter: keys.find((key) => splitKey(key.key).leaf === COUNTER) ?? null,
     words: wordsOf(prefix),
     kind: keys[0]?.kind ?? null,
+    automatic: false,
     at,
   }));
 }
@@ -280,35 +285,60 @@ function byOrder(
   const order = orderOf(model);
   const made: Pair[] = [];
   for (const bucket of buckets.values()) {
-    const open = bucket.ours.filter((group) => !known.has(group));
-    const free = bucket.theirs.filter((group) => !taken.has(group));
-    const [first] = open;
-    if (first === undefined) continue;
-    const [only] = free;
-    if (open.length === 1 && only !== undefined) {
-      made.push({ ours: first, theirs: only, because: 'the only one of its shapes that is left' });
-      continue;
-    }
-    const counted = byNumber(free, target.isOrdered);
-    const listed = counted ?? free;
-    const disorder = !target.isOrdered
-      ? 'the target sorts its keys by name'
-      : agrees
-        ? null
-        : 'the two models list their layers in different orders';
-    const why =
-      (counted === null ? disorder : null) ??
-      unordered(open, order) ??
-      countsDown(listed) ??
-      contradicted(open, listed);
-    if (why !== null) throw ambiguous(first, free, why, target.file);
-    const because = counted === null ? 'its place in the order' : 'its number';
-    for (const [at, group] of open.entries()) {
-      const other = listed[at];
-      if (other !== undefined) made.push({ ours: group, theirs: other, because });
+    const open = labelled(bucket.ours).filter(({ item }) => !known.has(item));
+    const free = labelled(bucket.theirs).filter(({ item }) => !taken.has(item));
+    for (const part of partsByLabel(open, free)) {
+      const [first] = part.ours;
+      const [only] = part.theirs;
+      if (first === undefined || only === undefined) continue;
+      if (part.ours.length === 1) {
+        const because = part.isNamed ? 'its abbreviated name' : 'the only one of its shapes that is left';
+        made.push({ ours: first, theirs: only, because });
+        continue;
+      }
+      const counted = byNumber(part.theirs, target.isOrdered);
+      const listed = counted ?? part.theirs;
+      const disorder = !target.isOrdered
+        ? 'the target sorts its keys by name'
+        : agrees
+          ? null
+          : 'the two models list their layers in different orders';
+      const members = new Set(part.ours);
+      const inPart = (one: Labelled<Ours>): boolean => members.has(one.item);
+      const labelOf = new Map(free.map((one) => [one.item, one]));
+      const refused = objection(
+        open.filter(inPart),
+        listed.map((item) => labelOf.get(item) ?? { item, label: [] }),
+      );
+      if (refused !== null) {
+        const why = `by order it would be ${refused.theirs.prefix}, by name ${refused.rather.prefix}`;
+        throw ambiguous(refused.ours, part.theirs, why, target.file, refused.rather);
+      }
+      const why =
+        (counted === null ? disorder : null) ??
+        unordered(part.ours, order) ??
+        countsDown(listed) ??
+        contradicted(part.ours, listed);
+      if (why !== null) throw ambiguous(first, part.theirs, why, target.file);
+      const because = counted === null ? 'its place in the order' : 'its number';
+      for (const [at, group] of part.ours.entries()) {
+        const other = listed[at];
+        if (other !== undefined) made.push({ ours: group, theirs: other, because });
+      }
     }
   }
   return made;
+}
+
+/** Modules of equal shapes with the words that tell them apart; parts of one layer have names of their own. */
+function labelled<T extends Ours | Theirs>(groups: readonly T[]): readonly Labelled<T>[] {
+  const labels = labelsOf(groups.map(ownWords));
+  return groups.map((item, at) => ({ item, label: labels[at] ?? [] }));
+}
+
+function ownWords(group: Ours | Theirs): readonly string[] {
+  if (!group.automatic) return group.words;
+  return 'inner' in group ? wordsOf(group.inner) : [];
 }
 
 /** Names that differ in their numbers alone, counted up; null where they do not, or the target's own order differs. */
@@ -361,9 +391,9 @@ function contradicted(open: readonly Ours[], free: readonly Theirs[]): string | 
   return null;
 }
 
-function ambiguous(ours: Ours, free: readonly Theirs[], why: string, file: string): BnsumError {
+function ambiguous(ours: Ours, free: readonly Theirs[], why: string, file: string, rather?: Theirs): BnsumError {
   const ranked = free
-    .map((group) => ({ group, score: similarity(ours.words, group.words) }))
+    .map((group) => ({ group, score: group === rather ? 2 : similarity(ours.words, group.words) }))
     .sort((a, b) => b.score - a.score || a.group.at - b.group.at)
     .map(({ group }) => group.prefix);
   return new BnsumError({

@@ -1,6 +1,7 @@
 import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
+import { stringAt } from '../ir/json.ts';
 import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model, NormAttrs, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinSource } from '../layers/family.ts';
@@ -89,6 +90,16 @@ export function planTranslation(given: Model, options: PlanOptions): Plan {
       code: 'UNSUPPORTED',
       file: options.file,
       reason: `it holds a ${given.dialect} model; the conversion to PyTorch starts from Keras`,
+    });
+  }
+  // A file that names the class of its model and still tells no graph has it in code.
+  const subclass = given.graphs.has('') ? undefined : stringAt(given.origin.config, 'class_name');
+  if (subclass !== undefined) {
+    throw new BnsumError({
+      code: 'REFUSED',
+      file: options.file,
+      reason: `its model is a ${subclass}, a subclass whose layers and their order only its own code knows`,
+      next: 'build it anew as keras.Model(inputs, outputs), take the weights over with set_weights() and save that',
     });
   }
   const skip = options.skip ?? new Set<string>();

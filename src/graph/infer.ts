@@ -142,13 +142,15 @@ function boundModel(binding: Binding, layer: Layer): BoundLayer {
     children: [],
     outputs(inputs) {
       const graph = binding.model.graphs.get(path);
-      if (graph === undefined || graph.inputs.length !== inputs.length) return null;
-      return complete(outputsOf(graph, evaluate(binding, path, graph, inputs)));
+      // Masks that are given by name stand behind the model's own inputs.
+      if (graph === undefined || inputs.length < graph.inputs.length) return null;
+      const own = inputs.slice(0, graph.inputs.length);
+      return complete(outputsOf(graph, evaluate(binding, path, graph, own)));
     },
     macs(inputs) {
       const graph = binding.model.graphs.get(path);
-      if (graph === undefined || graph.inputs.length !== inputs.length) return null;
-      return macsOfGraph(binding, graph, evaluate(binding, path, graph, inputs));
+      if (graph === undefined || inputs.length < graph.inputs.length) return null;
+      return macsOfGraph(binding, graph, evaluate(binding, path, graph, inputs.slice(0, graph.inputs.length)));
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../ir/json.ts';
+import { isList, isObject, type Json, type JsonObject, stringAt } from '../ir/json.ts';
 import type { Dim, NormAttrs, Shape } from '../ir/model.ts';
 import {
   attributeOf,
@@ -90,6 +90,46 @@ export function projection(
   ];
 }
 
+/** Number of tensors in a keyword argument, as either generation of Keras spells them. */
+function tensorsIn(value: Json): number {
+  let count = 0;
+  const stack: Json[] = [value];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const isHistory = isList(next) && typeof next[0] === 'string' && typeof next[1] === 'number';
+    if (isHistory || stringAt(next, 'class_name') === '__keras_tensor__') count += 1;
+    else if (isList(next)) stack.push(...next);
+    else if (isObject(next)) stack.push(...next.values());
+  }
+  return count;
+}
+
+/**
+ * Query, value and key of a call, whether they stand by place or by name. Its other tensors are masks: those given by
+ * name stand behind all others, in the order of `call`.
+ */
+export function attentionInputs<T>(given: readonly T[], call: JsonObject): readonly (T | undefined)[] {
+  const counts = [...call].map(([name, value]) => [name, tensorsIn(value)] as const);
+  let at = Math.max(given.length - counts.reduce((sum, [, count]) => sum + count, 0), 0);
+  const placed = given.slice(0, at);
+  const named = new Map<string, T | undefined>();
+  for (const [name, count] of counts) {
+    if (count > 0) named.set(name, given[at]);
+    at += count;
+  }
+  const [query, value, key] = ['query', 'value', 'key'].map((name, index) => named.get(name) ?? placed[index]);
+  return key === undefined ? [query, value] : [query, value, key];
+}
+
+/**
+ * The key among a call's shapes where the call itself is not at hand. A third tensor is a mask unless it has the value's
+ * positions; a square of (queries, values) that is not as wide as the value is one too.
+ */
+export function keyOf(value: Shape | undefined, third: Shape | undefined): Shape | undefined {
+  if (value === undefined || third === undefined || third.length !== value.length) return value;
+  if (third.slice(1, -1).some((size, index) => size !== value[index + 1])) return value;
+  return third.length === 3 && third[2] === value[1] && third[2] !== value[2] ? value : third;
+}
+
 function widthOf(shape: Shape | undefined): number | null {
   const size = shape?.at(-1);
   return typeof size === 'number' ? size : null;
@@ -116,7 +156,7 @@ function variables(norm: NormAttrs, inputs: readonly Shape[] | null): readonly V
 }
 
 function outputs(norm: NormAttrs, inputs: readonly Shape[], call: JsonObject): readonly Shape[] | null {
-  const [query, value, key = value] = inputs;
+  const [query, value, key = value] = attentionInputs(inputs, call);
   if (query === undefined || norm['width'] !== null) return null;
   const out = normNumbers(norm, 'outputShape');
   const main: Shape = out === null ? query : [...query.slice(0, -1), ...out];
@@ -128,7 +168,8 @@ function outputs(norm: NormAttrs, inputs: readonly Shape[], call: JsonObject): r
 
 /** Projections, scores and their use; softmax and masks are not counted. */
 function macs(norm: NormAttrs, inputs: readonly Shape[]): number | null {
-  const [query, value, key = value] = inputs;
+  const [query, value, third] = inputs;
+  const key = keyOf(value, third);
   const heads = normNumber(norm, 'heads');
   const keyDim = normNumber(norm, 'keyDim');
   const valueDim = normNumber(norm, 'valueDim');

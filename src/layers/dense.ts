@@ -174,6 +174,12 @@ export const einsumDense: Family = {
   toTorch(layer: TwinSource): Twin {
     const refusal = adaptationRefusal(layer.norm, roles(layer)) ?? missing(layer, 'kernel');
     if (refusal !== undefined) return refusal;
+    const equation = normText(layer.norm, 'equation') ?? '';
+    if (partsOf(layer.norm) === null) return { refused: `'${equation}' is no equation that Keras takes` };
+    const input = layer.inputs?.[0];
+    if (input !== undefined && analyse(layer.norm, input) === null) {
+      return { refused: `'${equation}' does not fit its input or its output_shape` };
+    }
     const bias = weightOf(layer, 'bias') !== undefined;
     const tensors = (weight: ReturnType<typeof twinTensor>) =>
       bias ? [weight, twinTensor(layer, 'bias', source('bias'))] : [weight];
@@ -193,7 +199,7 @@ export const einsumDense: Family = {
     return twin(
       [
         customModule('EinsumDense', {
-          equation: normText(layer.norm, 'equation') ?? '',
+          equation,
           kernel_shape: weight.shape,
           bias_shape: bias ? shapeOf(layer, 'bias') : null,
         }),
@@ -218,19 +224,30 @@ interface Einsum {
 
 const EQUATION = /^(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?$/;
 
-/** Shapes that an equation gives, as keras `einsum_dense.py` (`_analyze_einsum_string`) computes them. */
-function analyse(norm: NormAttrs, input: Shape | undefined): Einsum | null {
+/** The parts of an equation that Keras would take; null for any other. */
+function partsOf(norm: NormAttrs): RegExpExecArray | null {
   const match = EQUATION.exec((normText(norm, 'equation') ?? '').replaceAll(' ', ''));
-  const told = norm['outputShape'];
-  if (match === null || input === undefined || !Array.isArray(told)) return null;
+  if (match === null) return null;
   const [, left, inputWords = '', right, kernelWords = '', leftOut, outputWords = '', rightOut] = match;
   if (left !== leftOut || right !== rightOut || (left !== undefined && right !== undefined)) return null;
+  const isMade = [...outputWords].every((word) => inputWords.includes(word) || kernelWords.includes(word));
+  const isTaken = [...kernelWords].every((word) => inputWords.includes(word) || outputWords.includes(word));
+  return isMade && isTaken ? match : null;
+}
+
+/** Shapes that an equation gives, as keras `einsum_dense.py` (`_analyze_einsum_string`) computes them. */
+function analyse(norm: NormAttrs, input: Shape | undefined): Einsum | null {
+  const match = partsOf(norm);
+  const told = norm['outputShape'];
+  if (match === null || input === undefined || !Array.isArray(told)) return null;
+  const [, left, inputWords = '', right, kernelWords = '', , outputWords = ''] = match;
   const elided = input.length - inputWords.length;
   if (elided < 0 || (elided > 0 && left === undefined && right === undefined)) return null;
   const output: Dim[] = [input[0] ?? null, ...told.map((size) => (typeof size === 'number' ? size : null))];
   // Keras inserts them one before the other and so states them in reverse; its summary says the same.
   if (left !== undefined) output.splice(1, 0, ...input.slice(1, Math.max(elided, 1)).reverse());
   else if (right !== undefined) output.push(...input.slice(input.length - elided));
+  if (output.length !== outputWords.length + elided) return null;
   const offset = left === undefined ? 0 : elided;
   const inputAt = new Map([...inputWords].map((word, index) => [word, index + offset]));
   const outputAt = new Map([...outputWords].map((word, index) => [word, index + offset]));
@@ -316,7 +333,7 @@ function scaleShape(einsum: Einsum): readonly number[] | null {
 
 /** Whether the equation is x·W on the last axis with a bias over it: '…ab,bc->…ac'. */
 function isLinear(layer: TwinSource): boolean {
-  const match = EQUATION.exec((normText(layer.norm, 'equation') ?? '').replaceAll(' ', ''));
+  const match = partsOf(layer.norm);
   if (match === null || match[3] !== undefined) return false;
   const [, , inputWords = '', , kernelWords = '', , outputWords = ''] = match;
   const [from, to] = kernelWords;

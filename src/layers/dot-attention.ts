@@ -1,5 +1,6 @@
 import type { JsonObject } from '../ir/json.ts';
 import type { NormAttrs, Shape } from '../ir/model.ts';
+import { keyOf } from './attention.ts';
 import { booleanOf, normFlag, normNumber, normText, numberOf, sizesAt, stringOf } from './attribute.ts';
 import type { Family } from './family.ts';
 import { customModule, source, twin, twinTensor, weightOf } from './twin.ts';
@@ -15,7 +16,8 @@ function outputs(_norm: NormAttrs, inputs: readonly Shape[], call: JsonObject): 
 
 /** Scores and their use: queries · keys · (query width + value width). */
 function macs(_norm: NormAttrs, inputs: readonly Shape[]): number | null {
-  const [query, value, key = value] = inputs;
+  const [query, value, third] = inputs;
+  const key = keyOf(value, third);
   const lead = query?.slice(1, -1) ?? [null];
   let total = 1;
   for (const size of [...lead, key?.at(-2)]) {

@@ -1,4 +1,4 @@
-import { projection, projectionTwin } from './attention.ts';
+import { attentionInputs, keyOf, projection, projectionTwin } from './attention.ts';
 import { attributeOf, booleanOf, normFlag, normNumber, numberOf, numberOrNull } from './attribute.ts';
 import type { Family } from './family.ts';
 import { missing } from './twin.ts';
@@ -40,13 +40,14 @@ export const groupedAttention: Family = {
     ];
   },
   outputs(norm, inputs, call) {
-    const [query, value, key = value] = inputs;
+    const [query, value, key = value] = attentionInputs(inputs, call);
     if (query === undefined) return null;
     if (attributeOf(call, 'return_attention_scores') !== true) return [query];
     return [query, [query[0] ?? null, normNumber(norm, 'heads'), query[1] ?? null, key?.[1] ?? null]];
   },
   macs(norm, inputs) {
-    const [query, value, key = value] = inputs;
+    const [query, value, third] = inputs;
+    const key = keyOf(value, third);
     const heads = normNumber(norm, 'heads');
     const shared = normNumber(norm, 'keyHeads');
     const size = normNumber(norm, 'keyDim');

@@ -323,7 +323,11 @@ export const resize: Family = {
 
 /** The backends interpolate differently, and a config does not say which one trained the model. */
 function bicubicOf(layer: TwinSource): ReturnType<typeof assumed> {
-  return assumed(layer, 'bicubic interpolation', 'tensorflow');
+  return assumed(
+    layer,
+    'the bicubic kernel',
+    "TensorFlow's, which PyTorch has with antialias=True; other factors than 2 and 4 differ by up to 1e-3",
+  );
 }
 
 function grows(layer: TwinSource, size: readonly number[]): boolean {

@@ -144,7 +144,7 @@ describe('by shapes', () => {
 });
 
 describe('equal shapes', () => {
-  const tower = (names: readonly [string, string, string]): Model =>
+  const tower = (names: readonly string[]): Model =>
     chain(
       [null, 5],
       names.map((name) => dense(name, 5, 5)),
@@ -202,6 +202,78 @@ describe('equal shapes', () => {
     const model = tower(['dense', 'dense_1', 'left_path_dense_in']);
     const lines = [...linear('x', 5, 5), ...linear('left_fc', 5, 5), ...linear('y', 5, 5)];
     expect(refusal(model, lines)).toMatch(/\[AMBIGUOUS\]/);
+  });
+
+  const keysOf = (names: readonly string[], prefixes: readonly string[]): readonly (string | null)[] =>
+    Object.values(
+      matched(
+        tower(names),
+        prefixes.flatMap((prefix) => linear(prefix, 5, 5)),
+      ),
+    ).map(([key]) => key);
+
+  test('abbreviated names, whatever the order', () => {
+    const parts = ['query', 'key', 'value'];
+    const short = ['attn.k_proj', 'attn.v_proj', 'attn.q_proj'];
+    const inOrder = ['attn.q_proj.weight', 'attn.k_proj.weight', 'attn.v_proj.weight'];
+    expect(keysOf(parts, short)).toEqual(inOrder);
+    expect(keysOf(['q', 'k', 'v'], ['value', 'key', 'query'])).toEqual(['query.weight', 'key.weight', 'value.weight']);
+    expect(keysOf(['self_query', 'self_key', 'self_value', 'self_output'], [...short, 'attn.out_proj'])).toEqual([
+      ...inOrder,
+      'attn.out_proj.weight',
+    ]);
+    expect(keysOf(['encoder_dense', 'decoder_dense'], ['dec', 'enc'])).toEqual(['enc.weight', 'dec.weight']);
+    expect(keysOf(['attention_dense', 'image_dense'], ['img_fc', 'attn_fc'])).toEqual([
+      'attn_fc.weight',
+      'img_fc.weight',
+    ]);
+    const found = matched(
+      tower(parts),
+      short.flatMap((prefix) => linear(prefix, 5, 5)),
+    );
+    expect(Object.values(found).map(([, because]) => because)).toEqual(parts.map(() => 'its abbreviated name'));
+  });
+
+  test('abbreviated names of several blocks: by name which part, by number which block', () => {
+    const names = [0, 1].flatMap((block) => ['query', 'key', 'value'].map((part) => `block${block}_${part}`));
+    const target = [0, 1].flatMap((block) => ['k', 'v', 'q'].map((part) => `layers.${block}.attn.${part}_proj`));
+    expect(keysOf(names, target)).toEqual(
+      [0, 1].flatMap((block) => ['q', 'k', 'v'].map((part) => `layers.${block}.attn.${part}_proj.weight`)),
+    );
+  });
+
+  test('the parts of one layer have names of their own', () => {
+    const kernels = ['query', 'key', 'value'].map((part) => weight(`${part}_kernel`, [6, 2, 4]));
+    const mha = kerasLayer(
+      'multi_head_attention',
+      'MultiHeadAttention',
+      { num_heads: 2, key_dim: 4, use_bias: false },
+      [...kernels, weight('output_kernel', [2, 4, 6])],
+    );
+    const model = modelOf([mha], { '': graphOf([[null, 5, 6]], [['multi_head_attention', [0, 0], 1]], [1]) });
+    const lines = ['k_proj', 'v_proj', 'q_proj'].map((name) => `a.${name}.weight\t8,6`);
+    expect(Object.values(matched(model, [...lines, 'a.out_proj.weight\t6,8'])).map(([key]) => key)).toEqual([
+      'a.q_proj.weight',
+      'a.k_proj.weight',
+      'a.v_proj.weight',
+      'a.out_proj.weight',
+    ]);
+  });
+
+  test('an order that an abbreviation speaks against is not taken', () => {
+    const refused = (names: readonly string[], prefixes: readonly string[]): string =>
+      refusal(
+        tower(names),
+        prefixes.flatMap((prefix) => linear(prefix, 5, 5)),
+      );
+    // Two that could be the encoder, two layers that could be it.
+    expect(refused(['decoder', 'encoder', 'encoder_out'], ['enc', 'x', 'y'])).toMatch(
+      /layer encoder: fits 3 modules of equal shapes: enc, x, y; by order it would be x, by name enc.*\[AMBIGUOUS\]/,
+    );
+    expect(refused(['query', 'query_b', 'key'], ['k', 'q', 'z'])).toMatch(/by order it would be .*\[AMBIGUOUS\]/);
+    expect(refused(['a', 'b', 'decoder'], ['dec', 'dec_norm', 'y'])).toMatch(/\[AMBIGUOUS\]/);
+    // Words that stand in every name tell nothing.
+    expect(keysOf(['decoder_a', 'decoder_b'], ['dec.x', 'dec.y'])).toEqual(['dec.x.weight', 'dec.y.weight']);
   });
 
   const parallel = (left: string, right: string): Model =>

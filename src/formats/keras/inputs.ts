@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../ir/json.ts';
 import type { Call, Graph, Shape } from '../../ir/model.ts';
+import { attentionInputs } from '../../layers/attention.ts';
 import type { BoundLayer } from '../../layers/family.ts';
 import { operationOutputs, operationWord } from '../../layers/operation.ts';
 import type { Argument } from '../../layers/operation-tensor.ts';
@@ -11,7 +12,14 @@ export type InputShapes = ReadonlyMap<string, readonly Shape[]>;
 
 const RECURRENT: ReadonlySet<string> = new Set(['bidirectional', 'conv_lstm', 'gru', 'lstm', 'rnn', 'rnn_container']);
 
-function tensorInputs(call: Call, shapes: readonly (Shape | null)[]): readonly (Shape | null)[] {
+const ATTENTION: ReadonlySet<string> = new Set(['attention', 'grouped_attention']);
+
+function tensorInputs(kind: string, call: Call, shapes: readonly (Shape | null)[]): readonly (Shape | null)[] {
+  if (ATTENTION.has(kind)) {
+    return attentionInputs(call.inputs, call.attrs)
+      .filter((input) => typeof input === 'number')
+      .map((input) => shapes[input] ?? null);
+  }
   return call.inputs.filter((input) => typeof input === 'number').map((input) => shapes[input] ?? null);
 }
 
@@ -35,7 +43,7 @@ export function inferInputs(root: LayerSpec, graphs: ReadonlyMap<string, Graph>)
       const outputs =
         spec === undefined || spec.form === 'operation'
           ? runOperation(call, shapes)
-          : runLayer(spec, tensorInputs(call, shapes), call.attrs);
+          : runLayer(spec, tensorInputs(spec.kind, call, shapes), call.attrs);
       for (const [index, id] of call.outputs.entries()) shapes[id] = outputs[index] ?? null;
     }
     return graph.outputs.map((id) => shapes[id] ?? null);

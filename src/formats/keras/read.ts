@@ -2,7 +2,7 @@ import type { ByteSource, Probe, Siblings } from '../../bytes/source.ts';
 import { readZip, type ZipArchive, type ZipMember } from '../../bytes/zip-read.ts';
 import { note, type Outcome } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
-import { objectAt } from '../../ir/json.ts';
+import { objectAt, stringAt } from '../../ir/json.ts';
 import type { Model } from '../../ir/model.ts';
 import { readArchitectureAlone } from './architecture-only.ts';
 import { legacyModel, positionalModel } from './containers.ts';
@@ -11,7 +11,7 @@ import { findSuperblock } from './hdf5-open.ts';
 import { isHdf5Signature } from './hdf5-structure.ts';
 import { layoutOf, openTree, type TreeOptions } from './layout.ts';
 import { readStore } from './positional.ts';
-import { statedBy, statedByArchive, statedByJson, statedByOption, wholeJson } from './stated.ts';
+import { type Stated, statedBy, statedByArchive, statedByJson, statedByOption, wholeJson } from './stated.ts';
 
 /** Reads any Keras file. Throws BnsumError. */
 export async function readKeras(source: ByteSource, siblings: Siblings, options: TreeOptions): Promise<Outcome<Model>> {
@@ -59,7 +59,7 @@ async function readHdf5(source: ByteSource, options: TreeOptions): Promise<Outco
     };
     if (layout.kind === 'positional') {
       const store = readStore([file], source.label);
-      return positionalModel({ source, files: [file], store, stated, format, bytesRead, close });
+      return subclassTold(positionalModel({ source, files: [file], store, stated, format, bytesRead, close }), stated);
     }
     if (layout.kind === 'numbered' && stated !== undefined) {
       throw new BnsumError({
@@ -73,6 +73,16 @@ async function readHdf5(source: ByteSource, options: TreeOptions): Promise<Outco
     await file.close();
     throw error;
   }
+}
+
+/** A subclassed model lacks its architecture for good: its note has the class, so that nobody looks for a config. */
+function subclassTold(outcome: Outcome<Model>, stated: Stated | undefined): Outcome<Model> {
+  const type = stringAt(stated?.config, 'class_name');
+  if (type === undefined || outcome.value.graphs.size > 0) return outcome;
+  const diagnostics = outcome.diagnostics.map((one) =>
+    one.code === 'NO_ARCHITECTURE' ? note('NO_ARCHITECTURE', one.at, { type }) : one,
+  );
+  return { ...outcome, diagnostics };
 }
 
 async function readArchive(source: ByteSource, options: TreeOptions): Promise<Outcome<Model>> {
@@ -107,7 +117,7 @@ async function readArchive(source: ByteSource, options: TreeOptions): Promise<Ou
     },
   };
   try {
-    return positionalModel({
+    const outcome = positionalModel({
       source,
       diagnostics,
       files: [checked],
@@ -120,6 +130,7 @@ async function readArchive(source: ByteSource, options: TreeOptions): Promise<Ou
         await source.close();
       },
     });
+    return subclassTold(outcome, stated);
   } catch (error) {
     await file.close();
     throw error;

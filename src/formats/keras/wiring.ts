@@ -151,7 +151,14 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
   }
   const ends = (list: readonly History[]): number[] =>
     list.map((history) => valueAt(history) ?? missingTensor(file, model.path, history));
-  return { inputs: ends(inputs), outputs: ends(outputs), values: builder.values, calls: builder.calls };
+  return {
+    inputs: ends(inputs),
+    outputs: ends(outputs),
+    ...(isObject(model.inputLayers) ? { inputNames: keysOf(model.inputLayers) } : {}),
+    ...(isObject(model.outputLayers) ? { outputNames: keysOf(model.outputLayers) } : {}),
+    values: builder.values,
+    calls: builder.calls,
+  };
 }
 
 /** An operation's own settings (axis, newshape) stand in its config; what a call says wins. */
@@ -274,8 +281,18 @@ function popLeast(items: number[]): number | undefined {
   return top;
 }
 
+/** The key of each history of an object, in Keras' order: `z`, and `z_0`, `z_1` where a list stands under it. */
+function keysOf(value: JsonObject): readonly string[] {
+  return [...value.keys()].sort(compareCodePoints).flatMap((key) => {
+    const count = historiesOf(value.get(key) ?? null, true).length;
+    return count === 1 ? [key] : Array.from({ length: count }, (_, index) => `${key}_${index}`);
+  });
+}
+
 /** Keras flattens an object by its keys, whatever their order in the file; Python compares them by code points. */
 function byKey(value: JsonObject): readonly Json[] {
+  // A tuple, a slice: an object of Keras' own JSON, no dict of the model's.
+  if (typeof value.get('class_name') === 'string') return [...value.values()];
   return [...value].sort(([a], [b]) => compareCodePoints(a, b)).map(([, item]) => item);
 }
 
@@ -299,7 +316,11 @@ function partsOf(value: Json): readonly Json[] | undefined {
  * its input layers. One that was made with an object looks for its own keys in Keras 2; Keras 3 flattens both and
  * passes over what is left (`most`: as many as the model has inputs).
  */
-function forModel(spec: LayerSpec, value: JsonObject, version: string): { readonly value: Json; readonly most: number } {
+function forModel(
+  spec: LayerSpec,
+  value: JsonObject,
+  version: string,
+): { readonly value: Json; readonly most: number } {
   const { inputLayers } = spec;
   const histories = historiesOf(inputLayers, true);
   const named = isObject(inputLayers);
@@ -339,7 +360,10 @@ interface Arguments {
 }
 
 function argumentsOf(inbound: Json, spec: LayerSpec, version: string): Arguments {
-  if (isObject(inbound) && isList(inbound.get('args'))) return modernArguments(inbound, spec, version);
+  const args = isObject(inbound) ? inbound.get('args') : undefined;
+  // An object of named inputs may have this very name among them.
+  if (isObject(inbound) && args !== undefined && historyOf(args, false) === undefined)
+    return modernArguments(inbound, spec, version);
   return olderArguments(inbound, spec, version);
 }
 
@@ -411,9 +435,7 @@ function olderArguments(inbound: Json, spec: LayerSpec, version: string): Argume
   const found: Argument[] = [];
   const attrs = new Map<string, Json>();
   const only = isList(inbound) && inbound.length === 1 ? inbound[0] : inbound;
-  const stack: Json[] = [
-    spec.form === 'functional' && isObject(only) ? forModel(spec, only, version).value : inbound,
-  ];
+  const stack: Json[] = [spec.form === 'functional' && isObject(only) ? forModel(spec, only, version).value : inbound];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     if (isList(next) && next[0] === '_CONSTANT_VALUE') found.push({ constant: next[2] ?? null });
     else {
