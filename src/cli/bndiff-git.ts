@@ -26,6 +26,10 @@ export function parseGitName(word: string): GitName | null {
   if (path === '' || path.startsWith('-') || /[\0\n\r]/.test(path)) {
     throw usage(`'${word}' names no file of a revision`, 'give git:REV:PATH, such as git:HEAD~1:model.h5');
   }
+  // What git would list is a folder, and its last part no name for a file.
+  if (path.endsWith('/') || path === '.' || path === '..' || /\/\.\.?$/.test(path)) {
+    throw usage(`'${word}' names a folder of the revision`, 'name a file, such as git:HEAD~1:model.h5');
+  }
   return { revision, path };
 }
 

@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { LOCK_SUFFIX, lockText } from '../diff/lock.ts';
 import { fitsGlob, globMatcher } from '../diff/policy.ts';
 import { BnsumError } from '../ir/error.ts';
+import { watchGlobs } from './bndiff-globs.ts';
 import type { BndiffOptions } from './bndiff-options.ts';
 import { openSide } from './bndiff-side.ts';
 import { writeReport } from './output.ts';
@@ -30,6 +31,23 @@ export function lockPair(word: string): { readonly lock: string; readonly model:
   return word.endsWith(LOCK_SUFFIX)
     ? { lock: word, model: word.slice(0, -LOCK_SUFFIX.length) }
     : { lock: `${word}${LOCK_SUFFIX}`, model: word };
+}
+
+/** The lock files that `--check` means: those named, all below a folder, or all below here. Throws where there are none. */
+export function locksOf(words: readonly string[]): readonly { readonly lock: string; readonly model: string }[] {
+  const found = (words.length === 0 ? ['.'] : words).flatMap((word) => {
+    const isFolder = statSync(word, { throwIfNoEntry: false })?.isDirectory() === true;
+    if (!isFolder || word.endsWith(LOCK_SUFFIX)) return [word];
+    const locks = findLocks(word);
+    if (locks.length > 0) return locks;
+    throw new BnsumError({
+      code: 'NOT_FOUND',
+      ...(words.length === 0 ? {} : { file: word }),
+      reason: `no lock file below ${words.length === 0 ? 'here' : 'this folder'}`,
+      next: 'write one with bndiff --update MODEL, or name the model',
+    });
+  });
+  return found.map(lockPair);
 }
 
 /** Throws BnsumError NOT_FOUND naming what is missing and what to do. */
@@ -69,27 +87,31 @@ export async function updateLocks(
       'run it where the change is made and commit the lock file; CI runs bndiff --check',
     );
   }
-  const said: string[] = [];
+  const texts: { readonly lock: string; readonly text: string }[] = [];
   const globs = options.frozen.map(globMatcher);
+  const watch = watchGlobs(options);
   for (const word of options.files) {
     const { lock, model } = lockPair(word);
     if (model.startsWith('git:')) throw usage(`'${model}' is no file beside which a lock file can stand`);
     const opened = await openSide(model, options);
     try {
       if (opened.side.from !== 'model') throw usage(`'${model}' is no model file`, 'give the model');
+      watch.see(opened.side);
       const text = await lockText(opened.side, {
         file: basename(model),
         hash: (path) => options.values || globs.some((matches) => fitsGlob(matches, path)),
       });
-      const before = existsSync(lock) ? readFileSync(lock, 'utf8') : null;
-      if (before === text) said.push(`${lock}: as it was\n`);
-      else {
-        writeReport(lock, [text]);
-        said.push(`${lock}: ${before === null ? 'written' : 'updated'}\n`);
-      }
+      texts.push({ lock, text });
     } finally {
       await opened.close();
     }
   }
-  return said;
+  // Patterns of the config file are for every model of the repository, and this may be one of many.
+  if (options.frozenFrom === null) watch.require();
+  return texts.map(({ lock, text }) => {
+    const before = existsSync(lock) ? readFileSync(lock, 'utf8') : null;
+    if (before === text) return `${lock}: as it was\n`;
+    writeReport(lock, [text]);
+    return `${lock}: ${before === null ? 'written' : 'updated'}\n`;
+  });
 }

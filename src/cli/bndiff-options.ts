@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { CATEGORIES, type Category } from '../diff/change.ts';
 import { type Budget, parseBudget } from '../diff/policy.ts';
+import { BnsumError } from '../ir/error.ts';
 import { DIFF_VIEWS } from '../views/diff-registry.ts';
 import type { DiffView } from '../views/diff-view.ts';
 import type { DiffConfig } from './bndiff-config.ts';
@@ -25,6 +26,8 @@ export interface BndiffOptions {
   readonly deny: readonly Category[];
   readonly ignore: ReadonlySet<Category>;
   readonly frozen: readonly string[];
+  /** The config file that `frozen` comes from; null: the command line. */
+  readonly frozenFrom: NonNullable<DiffConfig['from']> | null;
 }
 
 const EXAMPLES = `Examples:
@@ -120,6 +123,30 @@ function categories(flag: string, words: readonly string[]): readonly Category[]
     .map((word) => choose(`word for --${flag}`, word, CATEGORIES));
 }
 
+/** Reads words of the command line or, where it gives none, those of the config file, whose refusal names the file. */
+function givenOr<T>(
+  given: readonly string[],
+  defaults: DiffConfig,
+  key: 'budget' | 'deny' | 'ignore',
+  read: (words: readonly string[]) => readonly T[],
+): readonly T[] {
+  if (given.length > 0) return read(given);
+  try {
+    return read(defaults[key] ?? []);
+  } catch (error) {
+    if (!(error instanceof BnsumError) || defaults.from === undefined) throw error;
+    const { code, reason, next } = error;
+    throw new BnsumError({
+      code,
+      file: defaults.from.file,
+      place: `${defaults.from.place}.${key}`,
+      reason,
+      ...(next === undefined ? {} : { next }),
+      cause: error,
+    });
+  }
+}
+
 function budgetOf(text: string): Budget {
   const budget = parseBudget(text);
   if (budget !== null) return budget;
@@ -184,10 +211,11 @@ export function parseBndiff(
     rtol: toleranceOf('rtol', parsed.rtol, defaults.rtol ?? 0),
     atol: toleranceOf('atol', parsed.atol, defaults.atol ?? 0),
     requireKnown: parsed.requireKnown ?? defaults.requireKnown ?? false,
-    budgets: (parsed.budget.length > 0 ? parsed.budget : (defaults.budget ?? [])).map(budgetOf),
-    deny: categories('deny', parsed.deny.length > 0 ? parsed.deny : (defaults.deny ?? [])),
-    ignore: new Set(categories('ignore', parsed.ignore.length > 0 ? parsed.ignore : (defaults.ignore ?? []))),
+    budgets: givenOr(parsed.budget, defaults, 'budget', (list) => list.map(budgetOf)),
+    deny: givenOr(parsed.deny, defaults, 'deny', (list) => categories('deny', list)),
+    ignore: new Set(givenOr(parsed.ignore, defaults, 'ignore', (list) => categories('ignore', list))),
     frozen: parsed.assertFrozen.length > 0 ? parsed.assertFrozen : (defaults.assertFrozen ?? []),
+    frozenFrom: parsed.assertFrozen.length > 0 ? null : (defaults.from ?? null),
   };
 }
 

@@ -1,9 +1,10 @@
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { parseJson } from '../bytes/json.ts';
 import { isLock, sideOfLock } from '../diff/lock.ts';
-import { type Side, sideOfModel } from '../diff/side.ts';
+import { RULES, type Side, sideOfModel } from '../diff/side.ts';
 import { isSummary, sideOfSummary } from '../diff/side-summary.ts';
 import { BnsumError } from '../ir/error.ts';
+import type { Json } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
 import { openModel } from '../open.ts';
 import { parseGitName, readGitFile } from './bndiff-git.ts';
@@ -39,6 +40,63 @@ function looksLikeOurs(path: string): boolean {
   if (head[0] !== 0x7b && head[0] !== 0x20 && head[0] !== 0x0a) return false;
   // A canonical lock file has its keys sorted, so that the schema's name stands first.
   return OURS.test(head.toString('latin1'));
+}
+
+/** What git names where a file is not there on one side; Windows has its own word. */
+export function isNoFile(word: string): boolean {
+  return word === '/dev/null' || word.toLowerCase() === 'nul';
+}
+
+/** The side of a file that is not there: a model without layers, in the words of the one beside it. */
+export function noSide(word: string, dialect: Side['dialect']): OpenSide {
+  return {
+    side: {
+      label: word,
+      from: 'model',
+      name: '',
+      format: 'none',
+      dialect,
+      producer: '',
+      counts: new Map(RULES.map((rule) => [rule, 0])),
+      optimizer: null,
+      layers: [],
+      architecture: true,
+      chain: false,
+      inputShapes: null,
+      outputs: null,
+      model: null,
+      accounting: null,
+    },
+    path: word,
+    close: () => Promise.resolve(),
+  };
+}
+
+/** A lock file alone, which only --update writes. Throws BnsumError MALFORMED or UNSUPPORTED naming that next step. */
+export function openLock(path: string, model: string): OpenSide {
+  const next = `write it again with bndiff --update ${model}`;
+  const stat = statSync(path);
+  const wrong = (reason: string, cause?: unknown): BnsumError =>
+    new BnsumError({ code: 'MALFORMED', file: path, reason, next, cause });
+  if (!stat.isFile()) {
+    throw new BnsumError({
+      code: 'NOT_A_FILE',
+      file: path,
+      reason: 'is no file, so it is no lock file',
+      next: `remove it, then ${next}`,
+    });
+  }
+  if (stat.size === 0) throw wrong('is empty, so it is no lock file');
+  if (stat.size > LIMITS.jsonBytes) throw wrong('is too large for a lock file');
+  let json: Json;
+  try {
+    json = parseJson(readFileSync(path), { file: path });
+  } catch (error) {
+    if (!(error instanceof BnsumError)) throw error;
+    throw wrong(`is no lock file: ${[error.place, error.reason].filter(Boolean).join(': ')}`, error);
+  }
+  if (!isLock(json)) throw wrong('is no lock file');
+  return { side: sideOfLock(path, json), path, close: () => Promise.resolve() };
 }
 
 /** Opens what the user named: a model file, a summary, a lock file, or a file of a git revision. */
@@ -81,13 +139,38 @@ async function openPath(word: string, path: string, options: SideOptions): Promi
   }
 }
 
+/** How files begin that hold every value themselves: HDF5, zip, a pickle, the header of safetensors. */
+function holdsItsValues(path: string): boolean {
+  const head = Buffer.alloc(16);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, head, 0, head.length, 0);
+  } finally {
+    closeSync(file);
+  }
+  const isHdf5 = head.subarray(0, 8).equals(Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'));
+  const isZip = head.readUInt16BE(0) === 0x504b;
+  const isPickle = head[0] === 0x80;
+  const isSafetensors = head[8] === 0x7b && head.readUInt16LE(6) === 0;
+  return isHdf5 || isZip || isPickle || isSafetensors;
+}
+
+/**
+ * Whether two models hold the same values because their files hold the same bytes. An index of shards and an ONNX file
+ * name other files that hold the values: those are read unless it is one and the same file.
+ */
+export function sameModel(a: string, b: string): boolean {
+  if (realpathSync(a) === realpathSync(b)) return true;
+  return holdsItsValues(a) && sameFile(a, b);
+}
+
 /** Whole files are compared in pieces of this size. */
 const PIECE = 4 * 1024 * 1024;
 const LOOKS = 64;
 const LOOK_BYTES = 4096;
 
 /** Whether two files hold the same bytes: one file under two names, or equal from the first byte to the last. */
-export function sameFile(a: string, b: string): boolean {
+function sameFile(a: string, b: string): boolean {
   const one = statSync(a, { bigint: true });
   const other = statSync(b, { bigint: true });
   if (one.dev === other.dev && one.ino === other.ino && one.ino !== 0n) return true;

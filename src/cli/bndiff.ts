@@ -1,33 +1,48 @@
 import { compare } from '../diff/across.ts';
 import type { CompareOptions } from '../diff/compare.ts';
+import { LOCK_SUFFIX } from '../diff/lock.ts';
 import { fitsGlob, globMatcher, judge } from '../diff/policy.ts';
-import type { DiffReport, DiffSet } from '../views/diff-view.ts';
+import type { Side } from '../diff/side.ts';
+import { BnsumError } from '../ir/error.ts';
+import type { WeightClass } from '../ir/model.ts';
+import type { DiffReport, DiffSet, DiffViewOptions } from '../views/diff-view.ts';
 import { loadDiffConfig } from './bndiff-config.ts';
 import { installGit, printGitConfig } from './bndiff-gitconfig.ts';
-import { findLocks, lockPair, requirePair, updateLocks } from './bndiff-lock.ts';
+import { type GlobWatch, watchGlobs } from './bndiff-globs.ts';
+import { locksOf, requirePair, updateLocks } from './bndiff-lock.ts';
 import { type BndiffOptions, parseBndiff } from './bndiff-options.ts';
-import { type OpenSide, openSide, sameFile } from './bndiff-side.ts';
-import { writeStepSummary } from './bndiff-step-summary.ts';
+import { isNoFile, noSide, type OpenSide, openLock, openSide, sameModel } from './bndiff-side.ts';
+import { type StepSummary, writeStepSummary } from './bndiff-step-summary.ts';
 import { errorFacts, exitCodeOf } from './message.ts';
 import { refuseReplacing, writeReport } from './output.ts';
 import type { ExitCode, Io } from './run.ts';
 import { colorOf, columnsOf } from './terminal.ts';
 
-/** Which layers' values are to be compared; null: none. */
-function wantedValues(options: BndiffOptions): CompareOptions['values'] {
+function pathsWith(side: Side, kind: WeightClass): readonly string[] {
+  return side.layers.filter((layer) => layer.weights.some((weight) => weight.class === kind)).map(({ path }) => path);
+}
+
+/** Which layers' values are to be compared, by any of a layer's names; null: none. */
+function wantedValues(options: BndiffOptions, sides: readonly Side[]): CompareOptions['values'] {
   if (options.values || options.deny.includes('values')) return () => true;
-  if (options.frozen.length === 0) return null;
+  // What is denied has to be looked at.
+  const denied = new Set<string>();
+  for (const side of sides) {
+    if (options.deny.includes('statistics')) for (const path of pathsWith(side, 'statistic')) denied.add(path);
+    if (options.deny.includes('counters')) for (const path of pathsWith(side, 'counter')) denied.add(path);
+  }
+  if (options.frozen.length === 0 && denied.size === 0) return null;
   const globs = options.frozen.map(globMatcher);
-  return (path) => globs.some((matches) => fitsGlob(matches, path));
+  return (path) => denied.has(path) || globs.some((matches) => fitsGlob(matches, path));
 }
 
 async function compareOpen(a: OpenSide, b: OpenSide, options: BndiffOptions, stale: boolean): Promise<DiffReport> {
-  const values = wantedValues(options);
-  const models = a.side.from === 'model' && b.side.from === 'model';
+  const values = wantedValues(options, [a.side, b.side]);
+  const models = a.side.model !== null && b.side.model !== null;
   const comparison = await compare(a.side, b.side, {
-    // A lock file holds hashes or nothing: what it has is compared, what it lacks was not asked for.
-    values: stale && !options.values && options.frozen.length === 0 ? null : values,
-    identical: values !== null && models && sameFile(a.path, b.path),
+    values,
+    byName: !options.values && !options.deny.includes('values'),
+    identical: values !== null && models && sameModel(a.path, b.path),
     rtol: options.rtol,
     atol: options.atol,
     ignore: options.ignore,
@@ -37,42 +52,92 @@ async function compareOpen(a: OpenSide, b: OpenSide, options: BndiffOptions, sta
   return { ...judged, file: b.side.label.startsWith('git:') ? '' : b.side.label };
 }
 
-async function compareFiles(
-  first: string,
-  second: string,
-  options: BndiffOptions,
-  stale: boolean,
-): Promise<DiffReport> {
+/** Both sides of a comparison; git names a file that one side lacks by the word for none. */
+async function openBoth(first: string, second: string, options: BndiffOptions): Promise<readonly [OpenSide, OpenSide]> {
+  if (isNoFile(first)) {
+    const b = isNoFile(second) ? noSide(second, 'keras') : await openSide(second, options);
+    return [noSide(first, b.side.dialect), b];
+  }
   const a = await openSide(first, options);
   try {
-    const b = await openSide(second, options);
-    try {
-      return await compareOpen(a, b, options, stale);
-    } finally {
-      await b.close();
-    }
-  } finally {
+    return [a, isNoFile(second) ? noSide(second, a.side.dialect) : await openSide(second, options)];
+  } catch (error) {
     await a.close();
+    throw error;
   }
 }
 
-async function checkLocks(options: BndiffOptions, io: Io): Promise<{ set: DiffSet; failed: boolean }> {
-  const words = options.files.length > 0 ? options.files : findLocks('.');
-  if (words.length === 0) io.say('bndiff: no lock file below here; bndiff --update MODEL writes one');
+async function compareFiles(first: string, second: string, options: BndiffOptions): Promise<DiffReport> {
+  const watch = watchGlobs(options);
+  const [a, b] = await openBoth(first, second, options);
+  try {
+    watch.see(a.side);
+    watch.see(b.side);
+    watch.require();
+    return await compareOpen(a, b, options, false);
+  } finally {
+    await a.close();
+    await b.close();
+  }
+}
+
+type LockPair = ReturnType<typeof locksOf>[number];
+
+async function compareLock(pair: LockPair, options: BndiffOptions, watch: GlobWatch): Promise<DiffReport> {
+  requirePair(pair);
+  const lock = openLock(pair.lock, pair.model);
+  const model = await openSide(pair.model, options);
+  try {
+    watch.see(lock.side);
+    watch.see(model.side);
+    return await compareOpen(lock, model, options, true);
+  } finally {
+    await model.close();
+  }
+}
+
+async function checkLocks(
+  pairs: readonly LockPair[],
+  options: BndiffOptions,
+  io: Io,
+): Promise<{ set: DiffSet; failed: boolean }> {
+  const watch = watchGlobs(options);
   const reports: DiffReport[] = [];
   const errors: { file: string; code: string; message: string }[] = [];
-  for (const word of words) {
+  const refuse = (file: string, error: unknown): void => {
+    if (exitCodeOf(error) === 70) throw error;
+    io.complain(error);
+    errors.push({ file, ...errorFacts(error) });
+  };
+  for (const pair of pairs) {
     try {
-      const pair = lockPair(word);
-      requirePair(pair);
-      reports.push(await compareFiles(pair.lock, pair.model, options, true));
+      reports.push(await compareLock(pair, options, watch));
     } catch (error) {
-      if (exitCodeOf(error) === 70) throw error;
-      io.complain(error);
-      errors.push({ file: word, ...errorFacts(error) });
+      refuse(pair.model, error);
+    }
+  }
+  // A pattern is for one model or another; where one could not be read, it may be for that.
+  if (errors.length === 0) {
+    try {
+      watch.require();
+    } catch (error) {
+      refuse(error instanceof BnsumError ? (error.file ?? '') : '', error);
     }
   }
   return { set: { reports, errors }, failed: errors.length > 0 };
+}
+
+/** A report never takes the place of what is compared, nor of any lock file. */
+function refuseOutput(output: string | undefined, inputs: readonly string[]): void {
+  if (output === undefined) return;
+  refuseReplacing(output, inputs);
+  if (!output.endsWith(LOCK_SUFFIX)) return;
+  throw new BnsumError({
+    code: 'EXISTS',
+    file: output,
+    reason: 'is the name of a lock file, which only --update writes',
+    next: 'name another file for --output',
+  });
 }
 
 /** Trouble wins: what could not be read may differ. */
@@ -84,14 +149,17 @@ function statusOf(reports: readonly DiffReport[]): ExitCode {
 async function show(set: DiffSet, options: BndiffOptions, io: Io): Promise<void> {
   const render = await options.view.load();
   const facts = { ...io, isTerminal: io.isTerminal && options.output === undefined };
-  const pieces = await render(set, {
+  // The annotations say whether the summary has what they leave out, so it is written first.
+  const summary = options.view.name === 'github' ? await writeStepSummary(set, io.env) : 'none';
+  const asked: DiffViewOptions & { readonly summary: StepSummary } = {
     columns: options.output === undefined ? columnsOf(facts) : null,
     color: colorOf(facts, options.color),
     quiet: options.quiet,
-  });
+    summary,
+  };
+  const pieces = await render(set, asked);
   if (options.output === undefined) await io.write(pieces);
   else writeReport(options.output, pieces);
-  if (options.view.name === 'github') await writeStepSummary(set, io.env);
 }
 
 /** bndiff A B, --check and --update: the report first, then the status. */
@@ -112,20 +180,22 @@ export async function bndiff(io: Io): Promise<ExitCode> {
       await io.write(await updateLocks(options, io.env));
       return 0;
     case 'check': {
-      if (options.output !== undefined) refuseReplacing(options.output, options.files);
-      const { set, failed } = await checkLocks(options, io);
+      const pairs = locksOf(options.files);
+      refuseOutput(
+        options.output,
+        pairs.flatMap(({ lock, model }) => [lock, model]),
+      );
+      const { set, failed } = await checkLocks(pairs, options, io);
       await show(set, options, io);
       return failed ? 2 : statusOf(set.reports);
     }
     case 'compare': {
       const [first = '', second = ''] = options.files;
-      if (options.output !== undefined) {
-        refuseReplacing(
-          options.output,
-          [first, second].filter((file) => !file.startsWith('git:')),
-        );
-      }
-      const report = await compareFiles(first, second, options, false);
+      refuseOutput(
+        options.output,
+        [first, second].filter((file) => !file.startsWith('git:') && !isNoFile(file)),
+      );
+      const report = await compareFiles(first, second, options);
       await show({ reports: [report], errors: [] }, options, io);
       return statusOf([report]);
     }

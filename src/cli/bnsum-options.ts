@@ -19,6 +19,8 @@ export interface BnsumOptions {
   readonly layer: string | undefined;
   readonly sort: SortKey | undefined;
   readonly depth: number | undefined;
+  /** For git: a file that is refused is told as text, and the status is 0. */
+  readonly textconv: boolean;
 }
 
 /** What `--audit` asks for, instead of a summary. */
@@ -65,6 +67,7 @@ interface Parsed {
   readonly layer?: string;
   readonly sort?: string;
   readonly depth?: string;
+  readonly textconv?: boolean;
   readonly audit?: boolean;
   readonly failOn?: string;
   readonly allow?: readonly string[];
@@ -97,6 +100,7 @@ function program(): Command {
       'audit: an exact MODULE.NAME to vouch for, once or more; what is dangerous cannot be allowed',
       (name: string, before: readonly string[] | undefined) => [...(before ?? []), name],
     )
+    .addOption(new Option('--textconv', 'what bndiff --install-git has git run').hideHelp())
     .option('-q, --quiet', 'leave the notes out')
     .addOption(new Option('--color', 'colours even without a terminal (also FORCE_COLOR)'))
     .addOption(new Option('--no-color', 'no colours (also NO_COLOR, TERM=dumb)'))
@@ -135,7 +139,8 @@ export function parseBnsum(
     (one) => one !== '',
   );
   if (shown.length > 1) throw usage('--bn and --tensors each replace the table of layers', 'give one of them');
-  const name = parsed.format ?? nameByExtension(parsed.output) ?? 'table';
+  const textconv = parsed.textconv === true;
+  const name = parsed.format ?? (textconv ? 'text' : (nameByExtension(parsed.output) ?? 'table'));
   const chosen = choose(
     'format',
     name,
@@ -147,7 +152,8 @@ export function parseBnsum(
     files,
     view,
     output: parsed.output,
-    quiet: parsed.quiet === true,
+    quiet: parsed.quiet === true || textconv,
+    textconv,
     color: colorFlag(parsed, words),
     config: parsed.config,
     pick: parsed.pick,
@@ -162,7 +168,18 @@ export function parseBnsum(
 }
 
 /** Options of a summary, which an audit has no use for: none is ignored in silence. */
-const SUMMARY_ONLY = ['config', 'pick', 'explain', 'bn', 'tensors', 'macs', 'layer', 'sort', 'depth'] as const;
+const SUMMARY_ONLY = [
+  'textconv',
+  'config',
+  'pick',
+  'explain',
+  'bn',
+  'tensors',
+  'macs',
+  'layer',
+  'sort',
+  'depth',
+] as const;
 
 function auditWords(parsed: Parsed, files: readonly string[], words: readonly string[]): AuditWords {
   const other = SUMMARY_ONLY.find((key) => parsed[key] !== undefined);

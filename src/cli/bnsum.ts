@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { basename } from 'node:path';
 import { type Accounting, account } from '../account/account.ts';
 import { explainPair } from '../account/explain-pair.ts';
 import { summarise } from '../account/summary.ts';
@@ -8,7 +11,7 @@ import { describe } from '../views/diagnostics.ts';
 import { selectLayers } from '../views/rows.ts';
 import type { Report, ReportSet, ViewOptions } from '../views/view.ts';
 import { type BnsumOptions, parseBnsum } from './bnsum-options.ts';
-import { errorFacts, exitCodeOf } from './message.ts';
+import { errorFacts, errorLine, exitCodeOf } from './message.ts';
 import { refuseReplacing, writeReport } from './output.ts';
 import type { ExitCode, Io } from './run.ts';
 import { nearest } from './suggest.ts';
@@ -69,6 +72,24 @@ function viewOptions(options: BnsumOptions, io: Io): ViewOptions {
   };
 }
 
+/**
+ * A refusal where git wants text: without the folder, which is another one each time, and with the content's hash, so
+ * that two files refused for one reason still differ.
+ */
+async function refusedAsText(file: string, error: unknown): Promise<readonly string[]> {
+  const name = basename(file);
+  const line = errorLine('bnsum', error).replaceAll(file, name);
+  let hash = '';
+  try {
+    const sha256 = createHash('sha256');
+    for await (const block of createReadStream(file)) sha256.update(block as Uint8Array);
+    hash = `sha256 ${sha256.digest('hex')}\n`;
+  } catch {
+    // What cannot be read has no hash; the line says why.
+  }
+  return [`${line}\n`, hash];
+}
+
 /** bnsum FILE…: each file's summary; a file that cannot be read is named, the others are shown, and the status is 2. */
 export async function bnsum(io: Io): Promise<ExitCode> {
   const options = parseBnsum(io.words, columnsOf(io));
@@ -94,6 +115,10 @@ export async function bnsum(io: Io): Promise<ExitCode> {
       // Handed on at once: a model kept in a variable of this function would stay in memory while the report is written.
       await readOne(file, options).then(keep);
     } catch (error) {
+      if (options.textconv) {
+        await io.write(await refusedAsText(file, error));
+        continue;
+      }
       // Our own bug ends the run: numbers of other files would hide it.
       if (exitCodeOf(error) === 70) throw error;
       failed = true;

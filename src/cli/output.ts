@@ -28,7 +28,7 @@ function* gathered(pieces: Iterable<string | Uint8Array>): Generator<string | Ui
 
 /** Writes all pieces, waiting whenever the reader is slower; comes back when the last byte is handed over. */
 export async function writeAll(stream: Writable, pieces: Iterable<string | Uint8Array>): Promise<void> {
-  for (const piece of gathered(pieces)) if (!stream.write(piece)) await drained(stream);
+  for (const piece of gathered(pieces)) if (!stream.write(piece) && !stream.destroyed) await drained(stream);
   await new Promise<void>((resolve, reject) => {
     stream.write('', (error) => (error ? reject(error) : resolve()));
   });
@@ -64,13 +64,35 @@ export function removeUnfinished(): void {
 const MODEL_FILE = /\.(?:h5|hdf5|keras|pt|pth|bin|ckpt|safetensors|onnx|pkl|npz|pb|tflite)$/i;
 
 function existing(path: string): ReturnType<typeof statSync> | undefined {
-  return statSync(path, { throwIfNoEntry: false });
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    // Below a file there is nothing; what stands in the way is told by its own name.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+/** Throws BnsumError NOT_FOUND or NOT_A_FILE naming the folder that a new file would stand in. */
+function requireFolder(path: string): void {
+  const folder = dirname(path);
+  const stat = existing(folder);
+  if (stat?.isDirectory() === true) return;
+  throw new BnsumError({
+    code: stat === undefined ? 'NOT_FOUND' : 'NOT_A_FILE',
+    file: folder,
+    reason: stat === undefined ? 'no such folder' : 'is no folder',
+    next: 'make it, or name another file for --output',
+  });
 }
 
 /** Throws BnsumError EXISTS when `path` is one of the inputs, under whatever name, or another model file. */
 export function refuseReplacing(path: string, inputs: readonly string[]): void {
   const stat = existing(path);
-  if (stat === undefined) return;
+  if (stat === undefined) {
+    requireFolder(path);
+    return;
+  }
   if (stat.isDirectory()) {
     throw new BnsumError({
       code: 'NOT_A_FILE',
@@ -112,6 +134,7 @@ export function writeReport(path: string, pieces: Iterable<string>): void {
   }
   // A symbolic link stays one: the file behind it is replaced.
   const target = stat === undefined ? path : realpathSync(path);
+  if (stat === undefined) requireFolder(path);
   const temporary = join(dirname(target), `.${basename(target).slice(0, 200)}.${process.pid}.tmp`);
   const file = openSync(temporary, 'wx', stat === undefined ? 0o666 : Number(stat.mode) & 0o777);
   unfinished.add(temporary);

@@ -31,13 +31,22 @@ function asksForDebug(words: readonly string[]): boolean {
   return (end < 0 ? words : words.slice(0, end)).includes('--debug');
 }
 
+/** Takes the loss of a reader for the end of what it wants to hear: the command goes on to its answer. */
+async function unlessGone(writing: Promise<void>): Promise<void> {
+  try {
+    await writing;
+  } catch (error) {
+    if (!isBrokenPipe(error)) throw error;
+  }
+}
+
 async function ended(stream: Writable): Promise<void> {
   await new Promise<void>((resolve) => stream.write('', () => resolve()));
 }
 
 /**
- * Runs a command and ends the process: the one place that exits. A reader that has gone is a quiet end; a refusal is one
- * line and 2; anything unforeseen is our bug and 70; signals remove what is half written.
+ * Runs a command and ends the process: the one place that exits. A reader that has gone is told nothing more, and the
+ * status is what it would have been; data that is no text and was not taken is 2; a refusal is one line and 2; anything unforeseen is our bug and 70; signals remove what is half written.
  */
 export async function run(command: string, main: (io: Io) => Promise<ExitCode>): Promise<never> {
   const words = process.argv.slice(2);
@@ -53,14 +62,13 @@ export async function run(command: string, main: (io: Io) => Promise<ExitCode>):
     process.stderr.write(`${errorLine(command, error)}\n`);
     if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
   };
-  const broken = (error: Error): void => {
-    if (isBrokenPipe(error)) leave(0);
-  };
-  process.stdout.on('error', broken);
-  process.stderr.on('error', broken);
+  // Each write is told of its own failure; without a listener the first one would end the process.
+  const quiet = (): void => undefined;
+  process.stdout.on('error', quiet);
+  process.stderr.on('error', quiet);
 
   const io: Io = {
-    write: (pieces) => writeAll(process.stdout, pieces),
+    write: (pieces) => unlessGone(writeAll(process.stdout, pieces)),
     writeBytes: (bytes) => writeAll(process.stdout, [bytes]),
     say: (line) => void process.stderr.write(`${line}\n`),
     complain,
@@ -73,7 +81,8 @@ export async function run(command: string, main: (io: Io) => Promise<ExitCode>):
   try {
     code = await main(io);
   } catch (error) {
-    if (isBrokenPipe(error)) leave(0);
+    // Half a converted model is none, and nobody is left to be told why.
+    if (isBrokenPipe(error)) leave(2);
     complain(error);
     code = exitCodeOf(error);
   }

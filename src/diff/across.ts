@@ -8,8 +8,11 @@ import { BnsumError, isBnsumError } from '../ir/error.ts';
 import type { Json } from '../ir/json.ts';
 import type { NormAttrs, NormValue } from '../ir/model.ts';
 import { familyOfType } from '../layers/registry.ts';
+import type { Change } from './change.ts';
 import { type CompareOptions, type Comparison, compareSides, type Trouble } from './compare.ts';
-import type { LayerPair, Pairing } from './pair.ts';
+import { type LayerPair, type Pairing, pairLayers } from './pair.ts';
+import { contradicted } from './paired-order.ts';
+import type { Aliases } from './policy.ts';
 import { factsOf, nameOf, RULES, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { hashTensor, hasValues, newBuffers } from './values.ts';
 
@@ -51,6 +54,14 @@ const DEFAULTS: readonly (readonly [string, Json])[] = [
  * or MISMATCH naming the layer that has no counterpart.
  */
 export function translatedSide(side: Side, other: Side): Side {
+  return translatedWithNames(side, other).side;
+}
+
+/** The translated side, and for each of its layers the paths of the Keras layers that its tensors come from. */
+function translatedWithNames(
+  side: Side,
+  other: Side,
+): { readonly side: Side; readonly origins: ReadonlyMap<string, readonly string[]> } {
   if (side.model === null) throw new BnsumError({ code: 'INTERNAL', reason: 'a translation needs a model' });
   const plan = planTranslation(side.model, { file: side.label });
   const entries = translate(plan);
@@ -60,6 +71,8 @@ export function translatedSide(side: Side, other: Side): Side {
   for (const layer of other.layers)
     for (const weight of layer.weights) places.set(weight.name, [layer.path, weight.role]);
   const owned = new Map<string, SideWeight[]>();
+  const holders = new Map(side.layers.flatMap((layer) => layer.weights.map((weight) => [weight.name, layer.path])));
+  const origins = new Map<string, string[]>();
   for (const [index, planned] of plan.tensors.entries()) {
     const entry = entries[index];
     if (entry === undefined) continue;
@@ -82,6 +95,12 @@ export function translatedSide(side: Side, other: Side): Side {
     const list = owned.get(module);
     if (list) list.push(weight);
     else owned.set(module, [weight]);
+    const from = origins.get(module) ?? [];
+    for (const source of planned.sources) {
+      const holder = holders.get(source.name);
+      if (holder !== undefined && !from.includes(holder)) from.push(holder);
+    }
+    origins.set(module, from);
   }
   const layers = [...owned].map(([path, weights]): SideLayer => {
     const made = modules.get(path);
@@ -107,7 +126,10 @@ export function translatedSide(side: Side, other: Side): Side {
       buffers: 0,
     };
   });
-  return { ...side, dialect: 'torch', layers, architecture: false, chain: false, inputShapes: null, outputs: null };
+  return {
+    side: { ...side, dialect: 'torch', layers, architecture: false, chain: false, inputShapes: null, outputs: null },
+    origins,
+  };
 }
 
 /** The nearest module above a key that the plan makes, and the rest of the key. */
@@ -135,8 +157,18 @@ function tensorsOf(layer: SideLayer): string {
     .join(' ');
 }
 
-/** Pairs modules of a translated side with those of a file: by path, then content, then kind and shape in order. */
-async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSignal): Promise<Pairing> {
+interface PairedAcross {
+  readonly pairing: Pairing;
+  /** Layers whose content stands in another layer than the one that they are paired with. */
+  readonly moved: readonly (readonly [SideLayer, SideLayer])[];
+}
+
+/**
+ * Pairs modules of a translated side with those of a file: by path, then content, then kind and shape in order. Content
+ * alone does not say where a layer belongs: where the names or the order of the file say otherwise, they win, and what
+ * stands elsewhere is told.
+ */
+async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSignal): Promise<PairedAcross> {
   const left = a.layers.filter((layer) => layer.weights.length > 0);
   const right = b.layers.filter((layer) => layer.weights.length > 0);
   const partner = new Map<SideLayer, LayerPair>();
@@ -155,7 +187,27 @@ async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSigna
     left.filter((layer) => !partner.has(layer)),
     right.filter((layer) => !taken.has(layer)),
   ];
-  if (values) await pairByContent(...open(), join, signal);
+  const moved: (readonly [SideLayer, SideLayer])[] = [];
+  if (values) {
+    const found = await pairsByContent(...open(), signal);
+    // Layers of one kind and one shape, which only their place or their name tells apart.
+    const groups = new Map<string, (readonly [SideLayer, SideLayer])[]>();
+    for (const pair of found) {
+      const key = `${pair[0].kind} ${tensorsOf(pair[0])}`;
+      const list = groups.get(key);
+      if (list) list.push(pair);
+      else groups.set(key, [pair]);
+    }
+    const places = new Map(right.map((layer, index) => [layer, index]));
+    for (const group of groups.values()) {
+      const { pairs, unsure } = contradicted(group, (layer) => places.get(layer) ?? 0);
+      ambiguous.push(...unsure);
+      for (const [one, other, content] of pairs) {
+        join(one, other, content === other ? 'content' : 'order');
+        if (content !== other) moved.push([one, content]);
+      }
+    }
+  }
   for (const signature of SIGNATURES) {
     const [ours, theirs] = open();
     const groups = new Map<string, SideLayer[]>();
@@ -180,55 +232,115 @@ async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSigna
     }
   }
   return {
-    pairs: left.flatMap((layer) => partner.get(layer) ?? []),
-    removed: left.filter((layer) => !partner.has(layer)),
-    added: right.filter((layer) => !taken.has(layer)),
-    ambiguous,
+    pairing: {
+      pairs: left.flatMap((layer) => partner.get(layer) ?? []),
+      removed: left.filter((layer) => !partner.has(layer)),
+      added: right.filter((layer) => !taken.has(layer)),
+      ambiguous,
+    },
+    moved,
   };
 }
 
-async function pairByContent(
+/** Pairs of layers that hold the same: every tensor first, then the largest alone. */
+async function pairsByContent(
   left: readonly SideLayer[],
   right: readonly SideLayer[],
-  join: (one: SideLayer, other: SideLayer, by: 'content') => void,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<readonly (readonly [SideLayer, SideLayer])[]> {
   const buffers = newBuffers();
-  const wordOf = async (layer: SideLayer): Promise<string | null> => {
+  const hashes = new Map<SideWeight, string | null>();
+  const hashOf = async (weight: SideWeight): Promise<string | null> => {
+    const known = hashes.get(weight);
+    if (known !== undefined) return known;
+    const dense = weight.tensor !== null && weight.tensor.encoding.kind === 'dense';
+    const hash =
+      dense && weight.tensor !== null
+        ? `${weight.role} ${weight.dtype} ${weight.shape.join('x')} ${await hashTensor(weight.tensor, buffers, signal)}`
+        : null;
+    hashes.set(weight, hash);
+    return hash;
+  };
+  const everything = async (layer: SideLayer): Promise<string | null> => {
+    const words: string[] = [];
+    for (const weight of layer.weights) {
+      if (weight.class === 'counter') continue;
+      const hash = await hashOf(weight);
+      if (hash === null) return null;
+      words.push(hash);
+    }
+    return words.length === 0 ? null : words.toSorted().join('\n');
+  };
+  const largest = async (layer: SideLayer): Promise<string | null> => {
     // The largest tensor tells a layer; a shared bias of zeros does not.
     const weight = layer.weights
       .filter((one) => one.class === 'weight' && !one.filled)
       .toSorted((one, other) => other.elements - one.elements)[0];
-    if (weight?.tensor == null || weight.tensor.encoding.kind !== 'dense') return null;
-    return `${weight.role} ${weight.dtype} ${weight.shape.join('x')} ${await hashTensor(weight.tensor, buffers, signal)}`;
+    return weight === undefined ? null : hashOf(weight);
   };
-  const byContent = new Map<string, SideLayer[]>();
-  for (const layer of right) {
-    const word = await wordOf(layer);
-    if (word === null) continue;
-    const list = byContent.get(word);
-    if (list) list.push(layer);
-    else byContent.set(word, [layer]);
+  const found = new Map<SideLayer, SideLayer>();
+  const taken = new Set<SideLayer>();
+  for (const wordOf of [everything, largest]) {
+    const byContent = new Map<string, SideLayer[]>();
+    for (const layer of right) {
+      const word = taken.has(layer) ? null : await wordOf(layer);
+      if (word === null) continue;
+      const list = byContent.get(word);
+      if (list) list.push(layer);
+      else byContent.set(word, [layer]);
+    }
+    for (const layer of left) {
+      if (found.has(layer)) continue;
+      const word = await wordOf(layer);
+      const other = word === null ? undefined : byContent.get(word)?.shift();
+      if (other === undefined) continue;
+      found.set(layer, other);
+      taken.add(other);
+    }
   }
-  for (const layer of left) {
-    const word = await wordOf(layer);
-    const group = word === null ? undefined : byContent.get(word);
-    const found = group?.shift();
-    if (found !== undefined) join(layer, found, 'content');
-  }
+  return left.flatMap((layer) => {
+    const other = found.get(layer);
+    return other === undefined ? [] : [[layer, other] as const];
+  });
 }
 
-function tryTranslation(keras: Side, torch: Side): Side | Trouble {
+function tryTranslation(keras: Side, torch: Side): ReturnType<typeof translatedWithNames> | Trouble {
   try {
-    return translatedSide(keras, torch);
+    return translatedWithNames(keras, torch);
   } catch (error) {
     if (!isBnsumError(error, 'REFUSED', 'MISMATCH', 'UNSUPPORTED')) throw error;
     return { layer: '', role: '', code: error.code, message: error.message };
   }
 }
 
+/** A comparison with every name that its layers go by. */
+export interface Compared extends Comparison {
+  readonly aliases: Aliases;
+}
+
+export interface NamedOptions extends CompareOptions {
+  /** `values` asks for some layers by name, and means a layer by any of its names. */
+  readonly byName?: boolean;
+}
+
+function aliasesOf(pairing: Pairing, origins: ReadonlyMap<string, readonly string[]>): Map<string, readonly string[]> {
+  const aliases = new Map<string, readonly string[]>();
+  for (const { path } of pairing.added) aliases.set(path, origins.get(path) ?? []);
+  for (const { path } of pairing.removed) aliases.set(path, origins.get(path) ?? []);
+  for (const { a, b } of pairing.pairs) {
+    aliases.set(a.path, [b.path, ...(origins.get(a.path) ?? []), ...(origins.get(b.path) ?? [])]);
+  }
+  return aliases;
+}
+
+function askedByName(options: CompareOptions, aliases: Aliases): CompareOptions {
+  const { values } = options;
+  if (values === null) return options;
+  return { ...options, values: (path) => [path, ...(aliases.get(path) ?? [])].some((name) => values(name)) };
+}
+
 /** What can be said of a Keras model that has no counterpart: the totals, and why they differ. */
-function untranslated(a: Side, b: Side, trouble: Trouble): Comparison {
+function untranslated(a: Side, b: Side, trouble: Trouble): Compared {
   const named = ({ label, from, format, dialect, producer }: Side): Comparison['a'] => ({
     label,
     from,
@@ -251,6 +363,7 @@ function untranslated(a: Side, b: Side, trouble: Trouble): Comparison {
     notCompared: [],
     troubles: [trouble],
     namesDiffer: 0,
+    aliases: new Map(),
   };
 }
 
@@ -302,7 +415,7 @@ function explainTranslation(
  * Compares a Keras model with a PyTorch one in PyTorch's words: the Keras side is translated as bnconvert does, the
  * tensors that a translation fills are compared with their fill values, and the two totals are explained.
  */
-export async function compareAcross(a: Side, b: Side, options: CompareOptions): Promise<Comparison> {
+export async function compareAcross(a: Side, b: Side, options: CompareOptions): Promise<Compared> {
   const kerasFirst = a.dialect === 'keras';
   const keras = kerasFirst ? a : b;
   const torch = kerasFirst ? b : a;
@@ -324,21 +437,30 @@ export async function compareAcross(a: Side, b: Side, options: CompareOptions): 
   }
   const translated = tryTranslation(keras, torch);
   if ('message' in translated) return untranslated(a, b, translated);
-  const first = kerasFirst ? translated : torch;
-  const second = kerasFirst ? torch : translated;
-  const pairing = await pairAcross(first, second, options.values !== null, options.signal);
+  const first = kerasFirst ? translated.side : torch;
+  const second = kerasFirst ? torch : translated.side;
+  const { pairing, moved } = await pairAcross(first, second, options.values !== null, options.signal);
+  const aliases = aliasesOf(pairing, translated.origins);
   const accounts = [a, b].map((side) => {
     if (side.model === null || side.accounting === null) throw new BnsumError({ code: 'INTERNAL', reason: 'no model' });
     return { model: side.model, accounting: side.accounting };
   });
   const [left, right] = accounts;
-  const compared = await compareSides(first, second, options, { pairing, across: true });
+  const compared = await compareSides(first, second, askedByName(options, aliases), { pairing, across: true });
+  // Their values differ in place, and that is told as well.
+  const moves = moved.map(
+    ([one, other]): Change => ({ code: 'layer_moved', at: { a: one.path, b: other.path, kind: one.kind } }),
+  );
+  const ignored = options.ignore.has('renames');
   const explanation =
     left === undefined || right === undefined
       ? null
       : (explainTranslation(keras, torch, kerasFirst, compared) ?? explainPair(left, right));
   return {
     ...compared,
+    changes: ignored ? compared.changes : [...moves, ...compared.changes],
+    ignored: compared.ignored + (ignored ? moves.length : 0),
+    aliases,
     explanation,
     a: { ...compared.a, dialect: a.dialect },
     b: { ...compared.b, dialect: b.dialect },
@@ -346,9 +468,13 @@ export async function compareAcross(a: Side, b: Side, options: CompareOptions): 
 }
 
 /** Compares any two sides; across frameworks by translation. */
-export async function compare(a: Side, b: Side, options: CompareOptions): Promise<Comparison> {
+export async function compare(a: Side, b: Side, options: NamedOptions): Promise<Compared> {
   if (a.dialect !== b.dialect) return compareAcross(a, b, options);
-  const compared = await compareSides(a, b, options);
+  // A layer's other name is its partner's, as far as paths and shapes tell; equal content needs no second look.
+  const named =
+    options.values === null || options.byName !== true ? null : aliasesOf(await pairLayers(a, b), new Map());
+  const aliases = named ?? new Map<string, readonly string[]>();
+  const compared = { ...(await compareSides(a, b, askedByName(options, aliases))), aliases };
   if (a.model === null || b.model === null || a.accounting === null || b.accounting === null) return compared;
   const same = a.counts.get('keras.total') === b.counts.get('keras.total');
   if (same) return compared;

@@ -1,14 +1,17 @@
 import { type Count, minus, plus, total } from '../account/count.ts';
 import type { PairExplanation } from '../account/explain-pair.ts';
 import { isBnsumError } from '../ir/error.ts';
-import { isList, type Json } from '../ir/json.ts';
+import { EMPTY_OBJECT, isList, isObject, type Json } from '../ir/json.ts';
+import type { Kind } from '../ir/kind.ts';
 import type { Shape, Tensor } from '../ir/model.ts';
 import { keptInOrder } from './align.ts';
 import { type Category, type Change, categoriesOf, type NotCompared, type Where } from './change.ts';
+import { defaultOf } from './config-facts.ts';
 import { sameFact } from './fact.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
-import { hasOwnNames, RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { DERIVED, hasOwnNames, RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { type Buffers, compareValues, hashTensor, hasValues, newBuffers, type Tolerance } from './values.ts';
+import { type AllWires, type ResolvedWires, resolveWires, Terms } from './wires.ts';
 
 export interface CompareOptions extends Tolerance {
   /** Read and compare the values of these layers (path of the first side); null: none. */
@@ -130,12 +133,16 @@ export async function compareSides(
   const named = !work.across && hasOwnNames(a) && hasOwnNames(b);
   compareEnds(work, partners);
   addUnpaired(work, pairing);
+  const inside = containersOf(a);
   for (const pair of pairing.pairs) {
     if (named) compareNames(work, pair, partners);
     else if (pair.a.path !== pair.b.path) namesDiffer += 1;
-    compareLayer(work, pair);
+    compareLayer(work, pair, partners, inside.get(pair.a.parent ?? ''));
   }
-  if (!work.across) compareWiring(work, pairing, partners);
+  if (!work.across) {
+    compareWiring(work, pairing, partners);
+    compareOrder(work, pairing);
+  }
   for (const layer of pairing.ambiguous) leaveOut(work, 'ambiguous', 'order', 'both', layer.path);
   const values = await compareAllValues(work, pairing, options, buffers);
 
@@ -206,12 +213,48 @@ function compareEnds(work: Work, partners: ReadonlyMap<string, string>): void {
   if (a.inputShapes !== null && b.inputShapes !== null && !sameShapes(a.inputShapes, b.inputShapes)) {
     work.changes.push({ code: 'inputs', at, before: a.inputShapes, after: b.inputShapes });
   }
+  if (a.inputDtypes !== undefined && b.inputDtypes !== undefined) compareInputTypes(work, a.inputDtypes, b.inputDtypes);
+  // Calls say more of the outputs than the names of their layers.
+  if (wiresOfBoth(work) !== null) return;
   if (a.outputs !== null && b.outputs !== null) {
     const mapped = a.outputs.map((path) => partners.get(path) ?? path);
     const follows = mapped.every((path, index) => path === b.outputs?.[index]) && mapped.length === b.outputs.length;
     const gone = a.outputs.some((path) => !partners.has(path));
     if (!follows && !gone) work.changes.push({ code: 'outputs', at, before: a.outputs, after: b.outputs });
   }
+}
+
+/** The type of an input that has no layer of its own, as in a Sequential; a layer's is its dtype policy. */
+function compareInputTypes(work: Work, before: readonly (string | null)[], after: readonly (string | null)[]): void {
+  const at: Where = { a: '', b: '', kind: 'model' };
+  const hasLayers = (side: Side): boolean => side.layers.some((layer) => layer.kind === 'input');
+  if (hasLayers(work.a) && hasLayers(work.b)) return;
+  // Before Keras 3 a Sequential without an InputLayer has the type of its first layer here.
+  if (generationOf(work.a) !== generationOf(work.b)) return;
+  for (const [index, type] of before.entries()) {
+    const other = after[index] ?? null;
+    if (type === null || other === null || type === other) continue;
+    work.changes.push({
+      code: 'dtype',
+      at,
+      roles: [before.length === 1 ? 'input' : `input ${index}`],
+      before: type,
+      after: other,
+    });
+  }
+}
+
+function generationOf(side: Side): string {
+  return /^keras 3/.test(side.producer) ? 'keras3' : 'older';
+}
+
+function wiresOfBoth({ a, b }: Work): readonly [AllWires, AllWires] | null {
+  return a.wires == null || b.wires == null ? null : [a.wires, b.wires];
+}
+
+/** Kinds of the containers by path. */
+function containersOf(side: Side): ReadonlyMap<string, Kind> {
+  return new Map(side.layers.filter((layer) => layer.container).map((layer) => [layer.path, layer.kind]));
 }
 
 function isUnsure(shape: Shape | readonly (Shape | null)[] | null): boolean {
@@ -224,6 +267,30 @@ function sameShapes(a: Shape | readonly (Shape | null)[], b: Shape | readonly (S
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/**
+ * Outputs that both files know of: a graph tells only those that are read. `loosely`: one generation may know the size
+ * of an axis that another leaves open.
+ */
+function sameOutputs(
+  a: NonNullable<SideLayer['outputShape']>,
+  b: NonNullable<SideLayer['outputShape']>,
+  loosely: boolean,
+): boolean {
+  const listed = (shapes: NonNullable<SideLayer['outputShape']>): readonly (Shape | null)[] =>
+    shapes.some((part) => Array.isArray(part)) ? (shapes as readonly (Shape | null)[]) : [shapes as Shape];
+  const [ours, theirs] = [listed(a), listed(b)];
+  return ours.slice(0, theirs.length).every((shape, index) => {
+    const other = theirs[index];
+    if (shape === null || other === null || other === undefined) return true;
+    if (sameShapes(shape, other)) return true;
+    return (
+      loosely &&
+      shape.length === other.length &&
+      shape.every((size, at) => size === other[at] || (at > 0 && (size === null || other[at] === null)))
+    );
+  });
+}
+
 function elementsOf(layer: SideLayer): Count {
   return total(layer.weights.map((weight) => weight.elements));
 }
@@ -231,8 +298,15 @@ function elementsOf(layer: SideLayer): Count {
 function addUnpaired(work: Work, pairing: Pairing): void {
   const { a, b } = work;
   const hidden = (side: Side, layer: SideLayer): boolean => layer.weights.length === 0 && !side.architecture;
+  // TensorFlow's operations are layers, those of Keras 3 are calls: they are compared where they are read.
+  const loose = (wires: AllWires): boolean =>
+    [...wires.values()].some(({ calls }) => calls.some((call) => call.layer === null));
+  const hasOperations = ({ layers }: Side): boolean => layers.some((layer) => layer.kind === 'operation');
+  const both = wiresOfBoth(work);
+  const asCalls = both !== null && hasOperations(a) !== hasOperations(b) && loose(both[0]) && loose(both[1]);
   let told = false;
   for (const layer of pairing.removed) {
+    if (asCalls && layer.kind === 'operation') continue;
     if (layer.weights.length === 0 && (hidden(b, layer) || work.across)) {
       told = true;
       continue;
@@ -249,6 +323,7 @@ function addUnpaired(work: Work, pairing: Pairing): void {
   if (told) leaveOut(work, 'architecture', 'layers', 'b', '');
   told = false;
   for (const layer of pairing.added) {
+    if (asCalls && layer.kind === 'operation') continue;
     if (layer.weights.length === 0 && (hidden(a, layer) || work.across)) {
       told = true;
       continue;
@@ -294,7 +369,12 @@ const SWITCHES: ReadonlyMap<string, readonly string[]> = new Map([
 /** Attributes that repeat a tensor's size, by what they count. */
 const SIZES: ReadonlySet<string> = new Set(['filters', 'units', 'kernelSize', 'inputDim', 'outputDim', 'numFeatures']);
 
-function compareLayer(work: Work, pair: LayerPair): void {
+function compareLayer(
+  work: Work,
+  pair: LayerPair,
+  partners: ReadonlyMap<string, string>,
+  inside: Kind | undefined,
+): void {
   const { a, b } = pair;
   const at = whereOf(a, b);
   if (a.kind !== b.kind) {
@@ -306,14 +386,18 @@ function compareLayer(work: Work, pair: LayerPair): void {
   } else if (a.kind === 'unknown' && className(a.type) !== className(b.type) && a.type !== '' && b.type !== '') {
     work.changes.push({ code: 'kind', at, before: a.type, after: b.type });
   }
-  const tensors = compareTensors(work, pair, at);
-  if (a.kind === b.kind) compareFacts(work, pair, at, tensors);
-  else work.changes.push(...tensors.added.map(({ change }) => change), ...tensors.removed.map(({ change }) => change));
+  const tensors = compareTensors(work, pair, at, partners);
+  if (a.kind === b.kind) {
+    compareFacts(work, pair, at, tensors, inside);
+    compareConfig(work, pair, at);
+  } else
+    work.changes.push(...tensors.added.map(({ change }) => change), ...tensors.removed.map(({ change }) => change));
   compareTrainable(work, pair, at);
   if (a.policy !== null && b.policy !== null && a.policy !== b.policy) {
     work.changes.push({ code: 'policy', at, before: a.policy, after: b.policy });
   }
-  if (a.outputShape !== null && b.outputShape !== null && !sameShapes(a.outputShape, b.outputShape)) {
+  const loosely = generationOf(work.a) !== generationOf(work.b);
+  if (a.outputShape !== null && b.outputShape !== null && !sameOutputs(a.outputShape, b.outputShape, loosely)) {
     work.changes.push({ code: 'output_shape', at, before: a.outputShape, after: b.outputShape });
   }
 }
@@ -360,7 +444,7 @@ function weightPairs(pair: LayerPair): {
   return { both, removed, added: pair.b.weights.filter((weight) => !ours.has(weight.role)) };
 }
 
-function compareTensors(work: Work, pair: LayerPair, at: Where): TensorChanges {
+function compareTensors(work: Work, pair: LayerPair, at: Where, partners: ReadonlyMap<string, string>): TensorChanges {
   const { both, removed, added } = weightPairs(pair);
   // Tensors of one layer that change in the same way are one change: a BatchNorm's four vectors.
   const shapes = new Map<
@@ -382,7 +466,10 @@ function compareTensors(work: Work, pair: LayerPair, at: Where): TensorChanges {
       group.roles.push(one.role);
       dtypes.set(key, group);
     }
-    if (!work.across && work.a.from === 'model' && work.b.from === 'model') compareTied(work, at, one, other);
+    // A summary does not say which tensors are one.
+    if (!work.across && work.a.from !== 'summary' && work.b.from !== 'summary') {
+      compareTied(work, at, one, other, partners);
+    }
   }
   for (const group of shapes.values()) work.changes.push({ code: 'shape', at, ...group });
   for (const group of dtypes.values()) work.changes.push({ code: 'dtype', at, ...group });
@@ -400,8 +487,19 @@ function compareTensors(work: Work, pair: LayerPair, at: Where): TensorChanges {
   };
 }
 
-function compareTied(work: Work, at: Where, one: SideWeight, other: SideWeight): void {
-  if ((one.tied === null) === (other.tied === null)) return;
+function compareTied(
+  work: Work,
+  at: Where,
+  one: SideWeight,
+  other: SideWeight,
+  partners: ReadonlyMap<string, string>,
+): void {
+  if (one.tied === other.tied) return;
+  if (one.tied !== null && other.tied !== null) {
+    const space = one.tied.lastIndexOf(' ');
+    const owner = one.tied.slice(0, space);
+    if (`${partners.get(owner) ?? owner}${one.tied.slice(space)}` === other.tied) return;
+  }
   work.changes.push({ code: 'tied', at, role: one.role, before: one.tied, after: other.tied });
 }
 
@@ -409,13 +507,17 @@ function isNothing(value: Json | undefined): boolean {
   return value === undefined || value === null;
 }
 
-function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorChanges): void {
+function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorChanges, inside: Kind | undefined): void {
   const { a, b } = pair;
   const told = new Set<Change>();
   const names = [...new Set([...a.facts.keys(), ...b.facts.keys()])];
   const resized = work.changes.some((change) => change.code === 'shape' && change.at.a === a.path);
   const both = a.known && b.known;
   for (const name of names) {
+    // Files of older releases of this program hold facts that are derived ones by now.
+    if (name === 'config' || DERIVED.has(name)) continue;
+    // A Bidirectional settles it for both directions; only Keras 3 writes it down.
+    if (name === 'zeroOutputForMask' && inside === 'bidirectional') continue;
     const before = a.facts.get(name);
     const after = b.facts.get(name);
     const switched = SWITCHES.get(name);
@@ -446,7 +548,7 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
       continue;
     }
     if (!both) continue;
-    if (name === 'axis' && signOf(before) !== signOf(after)) {
+    if ((name === 'axis' || name === 'axes') && signOf(before) !== signOf(after)) {
       leaveOut(work, 'attribute', name, 'both', a.path);
       continue;
     }
@@ -455,6 +557,25 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
     work.changes.push({ code: 'attribute', at, name, before: before ?? null, after: after ?? null });
   }
   for (const { change } of [...tensors.added, ...tensors.removed]) if (!told.has(change)) work.changes.push(change);
+}
+
+/** What the files' own configs say besides; an absent key is the default. */
+function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void {
+  if (work.across || !a.known || !b.known) return;
+  const [one, other] = [a.facts.get('config'), b.facts.get('config')];
+  const left = isObject(one) ? one : EMPTY_OBJECT;
+  const right = isObject(other) ? other : EMPTY_OBJECT;
+  for (const name of new Set([...left.keys(), ...right.keys()])) {
+    const [before, after] = [left.get(name), right.get(name)];
+    if (sameFact(before ?? null, after ?? null)) continue;
+    work.changes.push({
+      code: 'attribute',
+      at,
+      name,
+      before: before ?? defaultOf(name, after ?? null),
+      after: after ?? defaultOf(name, before ?? null),
+    });
+  }
 }
 
 /** Whether an axis counts from the end; two ways of counting without the rank say nothing. */
@@ -514,10 +635,43 @@ function through(side: Side, path: string, gone: ReadonlySet<string>): string {
 }
 
 function compareWiring(work: Work, pairing: Pairing, partners: ReadonlyMap<string, string>): void {
+  const both = wiresOfBoth(work);
+  const found = both === null ? readsThatDiffer(work, pairing, partners) : callsThatDiffer(pairing, partners, both);
+  if (found.length === 0) return;
+  const { a, b } = work;
+  if (a.chain && b.chain && a.layers.length === b.layers.length) {
+    // In a chain another order is a layer that moved, and those around it follow.
+    const places = new Map(b.layers.map((layer, index) => [layer.path, index]));
+    const order = pairing.pairs.map((pair) => places.get(pair.b.path) ?? 0);
+    const kept = keptInOrder(order);
+    const moved = new Set(pairing.pairs.filter((_, index) => !kept.has(index)).map((pair) => pair.a.path));
+    if (moved.size > 0) {
+      const told = found.filter(({ change, plain }) => !plain || moved.has(change.at.a ?? ''));
+      if (told.length > 0) {
+        work.changes.push(...told.map(({ change }) => change));
+        return;
+      }
+    }
+  }
+  work.changes.push(...found.map(({ change }) => change));
+}
+
+interface WiringChange {
+  readonly change: Change;
+  /** Nothing but which layers are read differs. */
+  readonly plain: boolean;
+}
+
+/** Where one side tells no more than the names of what each layer reads. */
+function readsThatDiffer(work: Work, pairing: Pairing, partners: ReadonlyMap<string, string>): readonly WiringChange[] {
   const { a, b } = work;
   const gone = new Set(pairing.removed.map((layer) => layer.path));
   const fresh = new Set(pairing.added.map((layer) => layer.path));
-  const found: Change[] = [];
+  const found: WiringChange[] = [];
+  // An operation's name carries a number and a module path of its release; the name of a layer that has a partner is
+  // the partner's.
+  const known = new Set(b.layers.filter((layer) => layer.kind !== 'operation').map((layer) => layer.path));
+  const word = (name: string): string => (known.has(name) ? name : operationName(name));
   for (const pair of pairing.pairs) {
     const { inputs } = pair.a;
     const others = pair.b.inputs;
@@ -528,34 +682,187 @@ function compareWiring(work: Work, pairing: Pairing, partners: ReadonlyMap<strin
       continue;
     }
     const direct = inputs.map((path) => partners.get(path) ?? path);
-    if (direct.join('\n') === others.join('\n')) continue;
+    if (direct.map(word).join('\n') === others.map(word).join('\n')) continue;
     const ours = inputs.map((path) => through(a, path, gone)).map((path) => partners.get(path) ?? path);
     const theirs = others.map((path) => through(b, path, fresh));
-    if (ours.join('\n') === theirs.join('\n')) continue;
-    // An operation's name carries a number and a module path of its release.
-    if (ours.map(operationWord).join('\n') === theirs.map(operationWord).join('\n')) continue;
-    found.push({ code: 'wiring', at: whereOf(pair.a, pair.b), before: inputs, after: others });
+    if (ours.map(word).join('\n') === theirs.map(word).join('\n')) continue;
+    const change: Change = { code: 'wiring', at: whereOf(pair.a, pair.b), before: inputs, after: others };
+    found.push({ change, plain: true });
   }
-  if (found.length === 0) return;
-  if (a.chain && b.chain && a.layers.length === b.layers.length) {
-    // In a chain another order is a layer that moved, and says everything about the wires.
-    const places = new Map(b.layers.map((layer, index) => [layer.path, index]));
-    const order = pairing.pairs.map((pair) => places.get(pair.b.path) ?? 0);
-    const kept = keptInOrder(order);
-    const moved = pairing.pairs.filter((_, index) => !kept.has(index));
-    if (moved.length > 0) {
-      for (const pair of moved) work.changes.push({ code: 'layer_moved', at: whereOf(pair.a, pair.b) });
-      return;
-    }
-  }
-  work.changes.push(...found);
+  return found;
 }
 
-function operationWord(name: string): string {
+function operationName(name: string): string {
   return name
     .slice(name.lastIndexOf('.') + 1)
     .replace(/_\d+$/, '')
+    .replaceAll('_', '')
     .toLowerCase();
+}
+
+/** Every argument of every call, down through operations to the layers that both sides have. */
+function callsThatDiffer(
+  pairing: Pairing,
+  partners: ReadonlyMap<string, string>,
+  [left, right]: readonly [AllWires, AllWires],
+): readonly WiringChange[] {
+  const terms = new Terms();
+  const back = new Map([...partners].map(([one, other]) => [other, one]));
+  const removed = new Set(pairing.removed.map((layer) => layer.path));
+  const added = new Set(pairing.added.map((layer) => layer.path));
+  const nameOfInput = (wires: AllWires, graph: string, index: number): string | null =>
+    wires.get(graph)?.inputs[index] ?? null;
+  const otherGraph = (graph: string, table: ReadonlyMap<string, string>): string =>
+    graph === '' ? '' : (table.get(graph) ?? graph);
+  const resolve = (deep: boolean): readonly [ResolvedWires, ResolvedWires] => [
+    resolveWires(left, terms, {
+      side: 'a',
+      common: (path) => partners.get(path) ?? null,
+      through: deep ? removed : NONE,
+      byPlace: (graph, index) => nameOfInput(right, otherGraph(graph, partners), index) === null,
+    }),
+    resolveWires(right, terms, {
+      side: 'b',
+      common: (path) => (back.has(path) ? path : null),
+      through: deep ? added : NONE,
+      byPlace: (graph, index) => nameOfInput(left, otherGraph(graph, back), index) === null,
+    }),
+  ];
+  const direct = resolve(false);
+  const deep = resolve(true);
+  const differs = (one: readonly number[], other: readonly number[]): boolean => one.join() !== other.join();
+  const found: WiringChange[] = [];
+  for (const pair of pairing.pairs) {
+    if (pair.a.kind === 'operation') continue;
+    const callsIn = ([one, other]: readonly [ResolvedWires, ResolvedWires]) =>
+      [one.calls.get(pair.a.path) ?? [], other.calls.get(pair.b.path) ?? []] as const;
+    const [before, after] = callsIn(direct);
+    if (!differs(before, after) || !differs(...callsIn(deep))) continue;
+    const texts = callTexts(terms, before, after);
+    const change: Change = { code: 'wiring', at: whereOf(pair.a, pair.b), before: texts.before, after: texts.after };
+    found.push({ change, plain: texts.plain });
+  }
+  for (const [graph, wires] of left) {
+    const other = otherGraph(graph, partners);
+    const theirs = right.get(other);
+    if (theirs === undefined) continue;
+    const at: Where = { a: graph, b: other, kind: 'model' };
+    const mapped = wires.inputs.map((name) => (name === null ? null : (partners.get(name) ?? null)));
+    const told =
+      mapped.every((name) => name !== null) && theirs.inputs.every((name) => name !== null && back.has(name));
+    if (told && mapped.length === theirs.inputs.length && mapped.join('\n') !== theirs.inputs.join('\n')) {
+      const names = (inputs: readonly (string | null)[]): readonly string[] => inputs.map((name) => name ?? '');
+      const change: Change = { code: 'wiring', at, before: names(wires.inputs), after: names(theirs.inputs) };
+      found.push({ change, plain: false });
+    }
+    const ends = ([one, two]: readonly [ResolvedWires, ResolvedWires]) =>
+      [one.outputs.get(graph) ?? [], two.outputs.get(other) ?? []] as const;
+    const [before, after] = ends(direct);
+    if (!differs(before, after) || !differs(...ends(deep))) continue;
+    const texts = listTexts(terms, before, after);
+    found.push({ change: { code: 'outputs', at, ...texts }, plain: texts.plain });
+  }
+  return found;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+interface Texts {
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+  readonly plain: boolean;
+}
+
+/** Texts of two lists of values; of long ones the part that differs. */
+function listTexts(terms: Terms, before: readonly number[], after: readonly number[]): Texts {
+  const one: string[] = [];
+  const other: string[] = [];
+  let plain = true;
+  for (let index = 0; index < Math.max(before.length, after.length); index += 1) {
+    const [left, right] = [before[index], after[index]];
+    if (left !== right) {
+      for (const id of [left, right]) if (id !== undefined && terms.at(id)?.form !== 'layer') plain = false;
+    }
+    const [a, b] = textPair(terms, left, right);
+    if (a !== null) one.push(a);
+    if (b !== null) other.push(b);
+  }
+  return { before: one, after: other, plain };
+}
+
+/** Longer, an expression is told by the part that differs. */
+const EXPRESSION = 70;
+
+function textPair(
+  terms: Terms,
+  left: number | undefined,
+  right: number | undefined,
+): readonly [string | null, string | null] {
+  const one = left === undefined ? null : terms.text('a', left);
+  const other = right === undefined ? null : terms.text('b', right);
+  if (left === undefined || right === undefined || left === right || one === null || other === null)
+    return [one, other];
+  if (one !== other && one.length <= EXPRESSION && other.length <= EXPRESSION) return [one, other];
+  const [first, second] = terms.firstDifference(left, right);
+  return [terms.text('a', first, 2), terms.text('b', second, 2)];
+}
+
+function callTexts(terms: Terms, before: readonly number[], after: readonly number[]): Texts {
+  const [one, ...more] = before;
+  const [other, ...others] = after;
+  if (one === undefined || other === undefined || more.length > 0 || others.length > 0) {
+    const all = (side: 'a' | 'b', calls: readonly number[]): readonly string[] =>
+      calls.map((id) => {
+        const parts = terms.parts(side, id, 2);
+        return parts.length === 1 ? (parts[0] ?? '') : `(${parts.join(', ')})`;
+      });
+    return { before: all('a', before), after: all('b', after), plain: false };
+  }
+  const list = listTexts(terms, terms.at(one)?.of ?? [], terms.at(other)?.of ?? []);
+  const named = (side: 'a' | 'b', id: number): readonly string[] => terms.named(side, id);
+  const [ours, theirs] = [named('a', one), named('b', other)];
+  return {
+    before: [...list.before, ...ours],
+    after: [...list.after, ...theirs],
+    plain: list.plain && ours.length === 0 && theirs.length === 0,
+  };
+}
+
+/** The order of a file's layers where it tells no connections: in a Sequential it is what is computed. */
+function compareOrder(work: Work, pairing: Pairing): void {
+  const { a, b } = work;
+  if (a.dialect !== 'torch' || b.dialect !== 'torch' || wiresOfBoth(work) !== null) return;
+  const places = new Map(b.layers.map((layer, index) => [layer.path, index]));
+  const parents = new Map(a.layers.map((layer) => [layer.path, layer]));
+  const groups = new Map<string, LayerPair[]>();
+  for (const pair of pairing.pairs) {
+    const key = `${pair.a.parent ?? ''}\n${pair.b.parent ?? ''}`;
+    const list = groups.get(key);
+    if (list) list.push(pair);
+    else groups.set(key, [pair]);
+  }
+  for (const pairs of groups.values()) {
+    const kept = keptInOrder(pairs.map((pair) => places.get(pair.b.path) ?? 0));
+    if (kept.size === pairs.length) continue;
+    const [first] = pairs;
+    const parent = first?.a.parent == null ? undefined : parents.get(first.a.parent);
+    // The root of a whole module has no row of its own.
+    const isRoot = parent === undefined && a.rootType === 'Sequential' && b.rootType === 'Sequential';
+    if (!isRoot && parent?.type !== 'Sequential') {
+      for (const [index, pair] of pairs.entries())
+        if (!kept.has(index)) leaveOut(work, 'wiring', 'order', 'both', pair.a.path);
+      continue;
+    }
+    const behind = pairs.toSorted((one, other) => (places.get(one.b.path) ?? 0) - (places.get(other.b.path) ?? 0));
+    const placeOf = new Map(behind.map((pair, index) => [pair, index]));
+    for (const [index, pair] of pairs.entries()) {
+      if (kept.has(index)) continue;
+      const before = pairs[index - 1]?.a.path;
+      const after = behind[(placeOf.get(pair) ?? 0) - 1]?.b.path;
+      const names = (path: string | undefined): readonly string[] => [path ?? 'the input'];
+      work.changes.push({ code: 'wiring', at: whereOf(pair.a, pair.b), before: names(before), after: names(after) });
+    }
+  }
 }
 
 async function compareAllValues(

@@ -1,4 +1,4 @@
-import type { Count } from '../account/count.ts';
+import { type Count, plus, total } from '../account/count.ts';
 import { BnsumError } from '../ir/error.ts';
 import {
   booleanAt,
@@ -13,15 +13,16 @@ import {
 } from '../ir/json.ts';
 import type { Shape } from '../ir/model.ts';
 import { formatLines } from './fact.ts';
-import { countsOf, nameOf, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { countsOf, nameOf, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { classOf, countAt, dialectOf, kindOf, shapeAt, sizesOf, stringsAt, totalsOf } from './side-summary.ts';
 import { hashTensor, hasValues, newBuffers } from './values.ts';
+import { wiresAt, wiresJson } from './wires.ts';
 
 /** The name of the lock file's schema: the `$id` of docs/schema/lock.schema.json, which the package carries. */
 export const LOCK_SCHEMA = 'urn:bnsum:schema:lock:1';
 export const LOCK_VERSION = 1;
 /** Raised when a rule counts or names something differently, so that an old lock file is known to be old. */
-export const RULE_VERSION = 1;
+export const RULE_VERSION = 2;
 export const LOCK_SUFFIX = '.bnlock.json';
 
 export function isLock(json: Json): boolean {
@@ -135,7 +136,7 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     $schema: LOCK_SCHEMA,
     version: LOCK_VERSION,
     rules: RULE_VERSION,
-    model: object({ file: options.file, dialect: side.dialect }),
+    model: object({ file: options.file, dialect: side.dialect, type: side.rootType }),
     totals: object({
       keras: object({
         total: count('keras.total'),
@@ -156,6 +157,7 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     chain: side.chain,
     inputShapes: side.inputShapes === null ? undefined : (side.inputShapes as Json),
     outputs: side.outputs === null ? undefined : side.outputs.map(renamed),
+    wires: side.wires == null ? undefined : wiresJson(side.wires, renamed),
     layers,
   });
   return `${formatLines(json)}\n`;
@@ -168,15 +170,16 @@ function tiedName(tied: string, renamed: (path: string) => string): string {
 
 /** A lock file as a side; it has no values, only the hashes it keeps. Throws BnsumError MALFORMED or UNSUPPORTED. */
 export function sideOfLock(label: string, json: Json): Side {
+  const next = `write it again with bndiff --update${label.endsWith(LOCK_SUFFIX) ? ` ${label.slice(0, -LOCK_SUFFIX.length)}` : ''}`;
   const wrong = (place: string, reason: string): BnsumError =>
-    new BnsumError({ code: 'MALFORMED', file: label, place, reason, next: 'write it again with bndiff --update' });
+    new BnsumError({ code: 'MALFORMED', file: label, place, reason, next });
   if (!isObject(json)) throw wrong('', 'is not a JSON object');
   if (json.get('version') !== LOCK_VERSION || json.get('rules') !== RULE_VERSION) {
     throw new BnsumError({
       code: 'UNSUPPORTED',
       file: label,
       reason: `it was written under version ${String(json.get('version'))}, rules ${String(json.get('rules'))}; version ${LOCK_VERSION}, rules ${RULE_VERSION} are read`,
-      next: 'write it again with bndiff --update',
+      next,
     });
   }
   const dialect = dialectOf(stringAt(objectAt(json, 'model'), 'dialect'), label);
@@ -208,7 +211,11 @@ export function sideOfLock(label: string, json: Json): Side {
       buffers: 0,
     };
   });
+  const counts = countsOf(totalsOf(json, label), countAt(json, 'bytes'));
+  const gap = gapOf(counts, layers, dialect);
+  if (gap !== null) throw wrong('totals', gap);
   const shapes = listAt(json, 'inputShapes');
+  const rootType = stringAt(objectAt(json, 'model'), 'type');
   return {
     label,
     from: 'lock',
@@ -216,16 +223,53 @@ export function sideOfLock(label: string, json: Json): Side {
     format: 'lock',
     dialect,
     producer: '',
-    counts: countsOf(totalsOf(json, label), countAt(json, 'bytes')),
+    counts,
     optimizer: null,
     layers,
     architecture: booleanAt(json, 'architecture') === true,
     chain: booleanAt(json, 'chain') === true,
     inputShapes: shapes === undefined ? null : shapes.map(plainShape),
     outputs: stringsAt(json, 'outputs'),
+    wires: wiresAt(json.get('wires')),
+    ...(rootType === undefined ? {} : { rootType }),
     model: null,
     accounting: null,
   };
+}
+
+/**
+ * What the totals of a lock file and its own rows contradict each other in; null: nothing. A budget is measured against
+ * these totals, so one that was edited by hand must not pass.
+ */
+function gapOf(
+  counts: ReadonlyMap<Rule, Count | null>,
+  layers: readonly SideLayer[],
+  dialect: Side['dialect'],
+): string | null {
+  const rows = layers.flatMap((layer) => layer.weights);
+  const own = rows.filter((weight) => weight.tied === null);
+  const sum = (weights: readonly SideWeight[]): Count => total(weights.map((weight) => weight.elements));
+  const of = (rule: Rule): Count | null => counts.get(rule) ?? null;
+  const both = (one: Rule, other: Rule): Count | null => {
+    const [a, b] = [of(one), of(other)];
+    return a === null || b === null ? null : plus(a, b);
+  };
+  const sums: readonly (readonly [Rule, Count | null])[] = [
+    ['keras.total', both('keras.trainable', 'keras.nonTrainable')],
+    ['torch.parameters', both('torch.trainable', 'torch.frozen')],
+    ['state.unique', both('torch.parameters', 'torch.buffers')],
+    // Keras keeps random state out of its weights. The other framework's tensors have no rows.
+    dialect === 'keras'
+      ? ['keras.total', sum(own.filter((weight) => weight.class !== 'seed'))]
+      : ['state.unique', sum(own)],
+    // In ONNX one initialiser that two nodes read is one entry and two rows.
+    ...(dialect === 'torch' ? [['state.elements', sum(rows)] as const] : []),
+  ];
+  for (const [rule, found] of sums) {
+    const said = of(rule);
+    if (said !== null && found !== null && said !== found) return `${rule} is ${said}, and what it is made of ${found}`;
+  }
+  return null;
 }
 
 function plainShape(value: Json): Shape | null {

@@ -45,7 +45,9 @@ export function commonBase(kind: Kind, type: string): string {
 }
 
 function automaticBases(kind: Kind, type: string): ReadonlySet<string> {
-  const types = [type, ...(familyOfKind(kind)?.types.keras ?? [])];
+  // Keras 1's Merge is listed with its mode, and named without it.
+  const listed = (familyOfKind(kind)?.types.keras ?? []).map((one) => one.replace(/:.*/s, ''));
+  const types = [type, ...listed];
   return new Set([...types.flatMap((one) => [snakeCase(one), one.toLowerCase()]), ...(COMMON_BASES.get(kind) ?? [])]);
 }
 

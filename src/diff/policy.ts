@@ -1,5 +1,5 @@
 import { type Count, minus, order, plus } from '../account/count.ts';
-import { type Category, type Change, categoriesOf } from './change.ts';
+import { type Category, type Change, type ChangeCode, categoriesOf } from './change.ts';
 import type { Comparison, RuleChange } from './compare.ts';
 import { RULES, type Rule } from './side.ts';
 
@@ -63,8 +63,14 @@ export function parseBudget(text: string): Budget | null {
   }
   const factor = UNITS.get(unit.toLowerCase());
   if (factor === undefined || (name === '' && sign === '<=')) return null;
-  const amount = Math.floor(Number(digits) * factor);
+  const amount = amountOf(digits, factor);
   return sign === '+' ? { text, rule, grow: amount, unit: 'count' } : { text, rule, most: amount };
+}
+
+/** A decimal times a whole factor, rounded down: as doubles 2.01 times a million is one less than 2,010,000. */
+function amountOf(digits: string, factor: number): number {
+  const [whole = '', fraction = ''] = digits.split('.');
+  return Number((BigInt(whole + fraction) * BigInt(factor)) / 10n ** BigInt(fraction.length));
 }
 
 function holds(budget: Budget, { a, b }: RuleChange): boolean {
@@ -77,9 +83,24 @@ function holds(budget: Budget, { a, b }: RuleChange): boolean {
   return BigInt(minus(b, a)) * 100_000_000n <= BigInt(a) * share;
 }
 
-/** Changes that touch what must stay as it is, by layer. */
+/** Changes of one layer's weights or statistics: what they hold, and whether they are there at all. */
+const TOUCHING: ReadonlySet<ChangeCode> = new Set([
+  'value',
+  'hash',
+  'swapped',
+  'switched',
+  'shape',
+  'dtype',
+  'kind',
+  'tied',
+  'tensor_added',
+  'tensor_removed',
+]);
+
 function touchesFrozen(change: Change): boolean {
-  return ['value', 'hash', 'swapped', 'shape', 'dtype', 'tensor_removed', 'layer_removed'].includes(change.code);
+  // A layer without weights, such as a Dropout, may come and go.
+  if (change.code === 'layer_added' || change.code === 'layer_removed') return change.tensors > 0;
+  return TOUCHING.has(change.code);
 }
 
 /** `*` is any run of characters, `?` one. */
@@ -92,8 +113,15 @@ export function globMatcher(pattern: string): (text: string) => boolean {
   return (text) => expression.test(text);
 }
 
-/** Whether a layer, or a container that it stands in, fits. */
+/**
+ * Whether a layer, or a container that it stands in, fits. A translated layer has dots where Keras has slashes: a
+ * pattern in Keras' words fits it too.
+ */
 export function fitsGlob(matches: (text: string) => boolean, path: string): boolean {
+  return fitsPath(matches, path) || (path.includes('.') && fitsPath(matches, path.replaceAll('.', '/')));
+}
+
+function fitsPath(matches: (text: string) => boolean, path: string): boolean {
   if (matches(path)) return true;
   for (let at = path.length - 1; at > 0; at -= 1) {
     if ((path[at] === '/' || path[at] === '.') && matches(path.slice(0, at))) return true;
@@ -101,9 +129,13 @@ export function fitsGlob(matches: (text: string) => boolean, path: string): bool
   return false;
 }
 
-function frozenBreaches(comparison: Comparison, glob: string): readonly Breach[] {
+/** The other names of a layer by the one that changes have: its partner's, and the one before a translation. */
+export type Aliases = ReadonlyMap<string, readonly string[]>;
+
+function frozenBreaches(comparison: Comparison, glob: string, aliases: Aliases | undefined): readonly Breach[] {
   const matches = globMatcher(glob);
-  const fits = (path: string | null): boolean => path !== null && fitsGlob(matches, path);
+  const fits = (path: string | null): boolean =>
+    path !== null && [path, ...(aliases?.get(path) ?? [])].some((name) => fitsGlob(matches, name));
   const layers = new Set<string>();
   for (const change of comparison.changes) {
     if (touchesFrozen(change) && (fits(change.at.a) || fits(change.at.b))) layers.add(change.at.a ?? change.at.b ?? '');
@@ -118,11 +150,27 @@ function frozenBreaches(comparison: Comparison, glob: string): readonly Breach[]
   ];
 }
 
+/** Categories that only reading the values can answer. */
+export const VALUE_CATEGORIES: ReadonlySet<Category> = new Set(['values', 'statistics', 'counters']);
+
+/** A swap names its two tensors and not their class: a mean and a variance, or one of them with a weight. */
+function belongsTo(change: Change, category: Category): boolean {
+  if (categoriesOf(change).has(category)) return true;
+  const isStatistic = (role: string): boolean => /(?:^|_)(?:mean|var|variance)$/.test(role);
+  return category === 'statistics' && change.code === 'swapped' && change.roles.some(isStatistic);
+}
+
+/** Totals of one framework that differ although no layer does: one of the two sides is not what it says. */
+function totalsDiffer(comparison: Comparison): boolean {
+  if (comparison.across || comparison.changes.length > 0 || comparison.ignored > 0) return false;
+  return comparison.rules.some(({ a, b }) => a !== null && b !== null && a !== b);
+}
+
 /**
  * What a policy says of a comparison. With a budget, a denial or frozen layers only their breach is a no; without any,
  * every difference is. `stale`: the first side is a record that must be current, so a difference is a no as well.
  */
-export function judge(comparison: Comparison, policy: Policy, stale = false): Judged {
+export function judge(comparison: Comparison & { readonly aliases?: Aliases }, policy: Policy, stale = false): Judged {
   const breaches: Breach[] = [];
   for (const budget of policy.budgets) {
     const change = comparison.rules.find((one) => one.rule === budget.rule);
@@ -131,17 +179,20 @@ export function judge(comparison: Comparison, policy: Policy, stale = false): Ju
     }
   }
   for (const category of policy.deny) {
-    const changes = comparison.changes.filter((change) => categoriesOf(change).has(category)).length;
+    const changes = comparison.changes.filter((change) => belongsTo(change, category)).length;
     if (changes > 0) breaches.push({ code: 'denied', category, changes });
   }
-  for (const glob of policy.frozen) breaches.push(...frozenBreaches(comparison, glob));
-  if (policy.requireKnown && comparison.notCompared.length > 0) {
-    breaches.push({ code: 'unknown', names: [...new Set(comparison.notCompared.map((one) => one.name))] });
-  }
+  for (const glob of policy.frozen) breaches.push(...frozenBreaches(comparison, glob, comparison.aliases));
+  // Values that may not change and cannot be read are a no, as they are for frozen layers.
+  const unread = policy.deny.some((category) => VALUE_CATEGORIES.has(category))
+    ? comparison.notCompared.filter((one) => one.what === 'values')
+    : [];
+  const unknown = policy.requireKnown ? comparison.notCompared : unread;
+  if (unknown.length > 0) breaches.push({ code: 'unknown', names: [...new Set(unknown.map((one) => one.name))] });
   const ruled = policy.budgets.length > 0 || policy.deny.length > 0 || policy.frozen.length > 0;
-  const differs = comparison.changes.length > 0;
+  const differs = comparison.changes.length > 0 || totalsDiffer(comparison);
   const refused = breaches.length > 0 || (differs && (stale || !ruled));
-  const unread = comparison.troubles.length > 0;
-  const verdict = breaches.length > 0 ? 'breached' : differs ? 'differs' : unread ? 'unknown' : 'same';
+  const troubled = comparison.troubles.length > 0;
+  const verdict = breaches.length > 0 ? 'breached' : differs ? 'differs' : troubled ? 'unknown' : 'same';
   return { comparison, breaches, verdict, refused };
 }

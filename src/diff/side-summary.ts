@@ -17,7 +17,16 @@ import { KINDS, type Kind } from '../ir/kind.ts';
 import type { Dialect, Dim, Shape, WeightClass } from '../ir/model.ts';
 import { complement } from '../layers/decimal.ts';
 import { familyOfKind } from '../layers/registry.ts';
-import { countsOf, factsOf, nameOf, policyOf, rankOf, type Side, type SideLayer, type SideWeight } from './side.ts';
+import {
+  countsOf,
+  describedFacts,
+  nameOf,
+  policyOf,
+  rankOf,
+  type Side,
+  type SideLayer,
+  type SideWeight,
+} from './side.ts';
 
 const CLASSES: readonly WeightClass[] = ['weight', 'statistic', 'counter', 'seed', 'constant'];
 
@@ -143,7 +152,12 @@ export function sideOfSummary(label: string, json: Json): Side {
     const parent = stringAt(layer, 'parent') ?? null;
     const outputShape = shapeAt(isObject(layer) ? layer.get('outputShape') : undefined);
     const norm = familyOfKind(kind)?.normalise(type, attrs, dialect, release, backend) ?? {};
-    const found = new Map(factsOf(kind, norm, attrs, rankOf(outputShape)));
+    const told = describedFacts({ kind, type, norm, attrs }, rankOf(outputShape), {
+      dialect,
+      version: release,
+      backend,
+    });
+    const found = new Map(told);
     const bn = objectAt(layer, 'bn');
     if (bn !== undefined && attrs.size === 0) {
       const momentum = objectAt(bn, 'momentum')?.get('torch');

@@ -6,7 +6,11 @@ import { isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import { shortest } from '../layers/decimal.ts';
+import type { Family } from '../layers/family.ts';
+import { familyOfKind } from '../layers/registry.ts';
+import { configFacts } from './config-facts.ts';
 import { kerasName, type LayerName, torchName } from './names.ts';
+import { type AllWires, wiresOf } from './wires.ts';
 
 /** One tensor of one side. */
 export interface SideWeight {
@@ -43,7 +47,7 @@ export interface SideLayer {
   readonly trainable: boolean | null;
   /** dtype policy ('mixed_float16'); null: not told. */
   readonly policy: string | null;
-  /** Hyper-parameters in neutral names. */
+  /** Hyper-parameters in neutral names; under `config` what the file's own config says besides. */
   readonly facts: JsonObject;
   readonly outputShape: Shape | readonly (Shape | null)[] | null;
   /** Layers and operations that it reads; null: not known. */
@@ -99,19 +103,28 @@ export interface Side {
   readonly chain: boolean;
   /** Shapes of the model's inputs; null: not known. */
   readonly inputShapes: readonly (Shape | null)[] | null;
+  /** Element types of the model's inputs, as far as the file tells; absent: it does not. */
+  readonly inputDtypes?: readonly (string | null)[];
   /** Layers that give the model's outputs; null: not known. */
   readonly outputs: readonly string[] | null;
+  /** Every call with its arguments; null or absent: only what each layer reads is known. */
+  readonly wires?: AllWires | null;
+  /** Class of a whole PyTorch module; absent: the file does not tell. */
+  readonly rootType?: string;
   readonly model: Model | null;
   readonly accounting: Accounting | null;
 }
 
 /** Facts that follow from others, or from the tensors, or that two files of one network may spell differently. */
-const DERIVED: ReadonlySet<string> = new Set([
+export const DERIVED: ReadonlySet<string> = new Set([
+  'asStated',
   'frozen',
+  'generation',
   'inChannels',
   'inFeatures',
   'kernelLayout',
   'lora',
+  'scoresOf',
   'spatial',
   'stdIsVariance',
 ]);
@@ -182,7 +195,9 @@ export function factsOf(
   for (const [key, value] of Object.entries(norm)) {
     // An input's shape is the model's, and is compared there.
     if (kind === 'input' && key === 'shape') continue;
-    if (!DERIVED.has(key)) facts.set(key, key === 'axis' ? axisFromEnd(factOf(value), rank) : factOf(value));
+    if (DERIVED.has(key)) continue;
+    const isAxis = key === 'axis' || (key === 'axes' && NORMALISES.has(kind));
+    facts.set(key, isAxis ? axisFromEnd(factOf(value), rank) : factOf(value));
   }
   for (const [key, value] of attrs) {
     const [, part, what] = /^(.*?)_(regularizer|constraint)$/.exec(key) ?? [];
@@ -191,6 +206,26 @@ export function factsOf(
     if (penalty !== null) facts.set(`${OLD_PREFIX.get(part) ?? part}_${what}`, penalty);
   }
   return facts;
+}
+
+/** Kinds whose `axes` are axes of the data; those of a permutation are places. */
+const NORMALISES: ReadonlySet<Kind> = new Set(['layer_norm', 'normalization', 'rms_norm', 'unit_norm']);
+
+/** A container of PyTorch has no family; what it keeps of its own (norm_first) is all there is to know of it. */
+const CONTAINER: Family = { kind: 'model', types: {}, normalise: () => ({}), outputs: () => null };
+
+/** The facts of a layer that a file describes. */
+export function describedFacts(
+  layer: Pick<Layer, 'kind' | 'type' | 'norm' | 'attrs'>,
+  rank: number | null,
+  { dialect, version, backend }: { readonly dialect: Dialect; readonly version: string; readonly backend: string },
+): JsonObject {
+  const { kind, type, norm, attrs } = layer;
+  const facts = factsOf(kind, norm, attrs, rank);
+  const family = kind === 'model' && dialect === 'torch' ? CONTAINER : familyOfKind(kind);
+  if (family === undefined || RAW.has(kind)) return facts;
+  const config = configFacts(family, type, attrs, dialect, version, backend);
+  return config.size === 0 ? facts : new Map([...facts, ['config', config]]);
 }
 
 /** Axis 3 of four is the same axis as -1. */
@@ -310,7 +345,7 @@ export function sideOfModel(label: string, model: Model): Side {
       known: layer.attrs.size > 0,
       trainable: layer.trainable,
       policy: policyOf(layer.attrs.get('dtype')),
-      facts: factsOf(layer.kind, layer.norm, layer.attrs, rankOf(outputShape)),
+      facts: describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),
       outputShape,
       inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
       weights: weightsOf(layer, owners),
@@ -333,7 +368,10 @@ export function sideOfModel(label: string, model: Model): Side {
     architecture: known || layers.some((layer) => layer.known && layer.weights.length === 0 && !layer.container),
     chain: known && connections.isChain,
     inputShapes: root === undefined ? null : root.inputs.map((id) => root.values[id]?.shape ?? null),
+    ...(root === undefined ? {} : { inputDtypes: root.inputs.map((id) => root.values[id]?.dtype ?? null) }),
     outputs: outputs === undefined || outputs.includes('') ? null : outputs,
+    wires: wiresOf(model),
+    ...(model.origin.rootType === undefined ? {} : { rootType: model.origin.rootType }),
     model,
     accounting,
   };

@@ -122,6 +122,9 @@ function sameBlock(one: Uint8Array, other: Uint8Array): boolean {
 interface Sums {
   changed: number;
   maxAbs: number;
+  /** Largest finite |a| and |b|, where doubles are compared: their squares may be beyond a double. */
+  largestA: number;
+  largestB: number;
   squares: number;
   squaresA: number;
   squaresB: number;
@@ -146,6 +149,8 @@ async function measure(
   const sums: Sums = {
     changed: 0,
     maxAbs: 0,
+    largestA: 0,
+    largestB: 0,
     squares: 0,
     squaresA: 0,
     squaresB: 0,
@@ -171,20 +176,76 @@ async function measure(
     addBlock(sums, one, a.dtype, other, b.dtype, slab.elements, done, tolerance);
     done += slab.elements;
   }
-  const finite = sums.squaresA > 0;
   return {
     elements: done,
     changed: sums.changed,
     maxAbs: sums.maxAbs,
-    relativeL2: finite ? Math.sqrt(sums.squares / sums.squaresA) : null,
-    cosine:
-      finite && sums.squaresB > 0
-        ? Math.max(-1, Math.min(1, sums.product / (Math.sqrt(sums.squaresA) * Math.sqrt(sums.squaresB))))
-        : null,
+    ...(isOutOfRange(sums.largestA) || isOutOfRange(sums.largestB)
+      ? await scaledNorms(a, b, sums, buffers, signal)
+      : normsOf(sums, 1)),
     nan: { a: sums.nanA, b: sums.nanB },
     infinite: { a: sums.infiniteA, b: sums.infiniteB },
     first: { index: indexOf(Math.max(0, sums.first), a.shape), a: sums.firstA, b: sums.firstB },
   };
+}
+
+type Norms = Pick<ValueStats, 'relativeL2' | 'cosine'>;
+
+/** `ratio` is what the scales of the difference and of a leave to be multiplied. */
+function normsOf(sums: Pick<Sums, 'squares' | 'squaresA' | 'squaresB' | 'product'>, ratio: number): Norms {
+  const { squares, squaresA, squaresB, product } = sums;
+  const relative = squaresA > 0 ? Math.sqrt(squares / squaresA) * ratio : Number.NaN;
+  const cosine = squaresA > 0 && squaresB > 0 ? product / (Math.sqrt(squaresA) * Math.sqrt(squaresB)) : Number.NaN;
+  return {
+    relativeL2: Number.isFinite(relative) ? relative : null,
+    cosine: Number.isFinite(cosine) ? Math.max(-1, Math.min(1, cosine)) : null,
+  };
+}
+
+/** Whether squares of such numbers, or sums of them, leave the range of a double. */
+function isOutOfRange(largest: number): boolean {
+  return largest > 1e140 || (largest > 0 && largest < 1e-140);
+}
+
+/** The power of two that brings numbers up to `largest` to about 1. */
+function scaleOf(largest: number): number {
+  return largest === 0 ? 1 : 2 ** -Math.max(-1022, Math.min(1022, Math.floor(Math.log2(largest))));
+}
+
+/** The norms of numbers whose squares a double cannot hold: read again, each side divided by its largest. */
+async function scaledNorms(
+  a: Tensor,
+  b: Tensor,
+  { largestA, largestB }: Sums,
+  buffers: Buffers,
+  signal?: AbortSignal,
+): Promise<Norms> {
+  const scaleA = scaleOf(largestA);
+  const scaleB = scaleOf(largestB);
+  const scale = Math.min(scaleA, scaleB);
+  const sums = { squares: 0, squaresA: 0, squaresB: 0, product: 0 };
+  const step = Math.min(stepOf(a, b), BLOCK_BYTES / 8);
+  for (const slab of slabsOf(a.shape, step)) {
+    const one = buffers.a.take(Math.ceil((slab.elements * bitsOf(a.dtype)) / 8));
+    const other = buffers.b.take(Math.ceil((slab.elements * bitsOf(b.dtype)) / 8));
+    await Promise.all([
+      a.readInto(slab.start, slab.count, one, signal),
+      b.readInto(slab.start, slab.count, other, signal),
+    ]);
+    const left = numbersOf(one, a.dtype, slab.elements);
+    const right = numbersOf(other, b.dtype, slab.elements);
+    if (left.length !== right.length) return { relativeL2: null, cosine: null };
+    for (let at = 0; at < left.length; at += 1) {
+      const x = left[at] as number;
+      const y = right[at] as number;
+      if (!Number.isFinite(x) || !Number.isFinite(y)) continue;
+      sums.squares += (y * scale - x * scale) ** 2;
+      sums.squaresA += (x * scaleA) ** 2;
+      sums.squaresB += (y * scaleB) ** 2;
+      sums.product += x * scaleA * (y * scaleB);
+    }
+  }
+  return normsOf(sums, scaleA / scale);
 }
 
 function indexOf(place: number, shape: readonly number[]): readonly number[] {
@@ -305,6 +366,8 @@ function addNumbers(
       const x = left[part] ?? 0;
       const y = right[part] ?? 0;
       const gap = y - x;
+      if (Number.isFinite(x)) sums.largestA = Math.max(sums.largestA, Math.abs(x));
+      if (Number.isFinite(y)) sums.largestB = Math.max(sums.largestB, Math.abs(y));
       if (gap - gap === 0) {
         const size = Math.abs(gap);
         sums.maxAbs = Math.max(sums.maxAbs, size);

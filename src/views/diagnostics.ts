@@ -49,7 +49,7 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   CAST: (args) =>
     `${counted(args, 'tensor')} cast${aside(word(args, 'from'))} to ${word(args, 'to') ?? 'another type'}`,
   CLASS_ASSUMED: () =>
-    'not a layer we recognise; its floating tensors count as parameters, those of whole numbers as buffers',
+    'nothing in the file says whether these tensors are parameters; floating ones count as parameters (a lone mean and variance as statistics), those of whole numbers as buffers',
   CLASS_INFERRED: (args) =>
     `parameters${aside(word(args, 'parameters'))} and buffers${aside(word(args, 'buffers'))} are told apart by the recognised layers: the file does not say`,
   CODE_PRESENT: (args) => `the file carries code, which is not run${aside(word(args, 'what') ?? word(args, 'type'))}`,
@@ -69,9 +69,11 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   NOT_A_VARIABLE: (args) => `${counted(args, 'array')} outside the layers’ variables left out${firstOf(args)}`,
   NOT_A_TENSOR: (args) => `${counted(args, 'value')} without a tensor left out${firstOf(args)}`,
   NOT_FOLDED: (args) => `stays a BatchNorm${aside(word(args, 'why'))}`,
-  NOT_SAVED: (args) => `${counted(args, 'buffer')} that the module keeps out of its state_dict${firstOf(args)}`,
-  NO_ARCHITECTURE: () =>
-    'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)',
+  NOT_SAVED: (args) => `${counted(args, 'tensor')} that the module keeps out of its state_dict${firstOf(args)}`,
+  NO_ARCHITECTURE: (args) =>
+    word(args, 'type') === undefined
+      ? 'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)'
+      : 'a subclassed model: only its own code knows its layers and their order, so output shapes and flags are not known',
   NO_TWIN: (args) => {
     const toward = TOWARD.get(String(args['toward'])) ?? 'the other framework';
     return `no counterpart in ${toward}${aside(word(args, 'reason') ?? word(args, 'type'))}; its own tensors are counted`;

@@ -1,4 +1,4 @@
-import type { DiffRender, DiffReport } from './diff-view.ts';
+import type { DiffRender, DiffReport, DiffViewOptions } from './diff-view.ts';
 import { breachText, groupChanges, lineText, verdictText } from './diff-wording.ts';
 import { escapeText } from './escape.ts';
 
@@ -19,7 +19,7 @@ function annotation(level: 'error' | 'warning' | 'notice', file: string, title: 
 /** GitHub shows ten annotations of a level for a step; the last of ours says how many there are. */
 const SHOWN = 9;
 
-function* reportLines(report: DiffReport): Generator<string> {
+function* reportLines(report: DiffReport, summary: DiffViewOptions['summary']): Generator<string> {
   const level = report.refused ? 'error' : 'notice';
   const title = report.comparison.a.label;
   for (const breach of report.breaches) yield annotation('error', report.file, 'bndiff', breachText(breach));
@@ -38,7 +38,7 @@ function* reportLines(report: DiffReport): Generator<string> {
       'notice',
       report.file,
       'bndiff',
-      `${groups.length - SHOWN} more differences; the step summary has them`,
+      `${groups.length - SHOWN} more differences; ${summary === 'whole' ? 'the step summary has them' : 'bndiff --format text shows them'}`,
     );
   }
   yield annotation(report.refused ? 'error' : 'notice', report.file, `bndiff ${title}`, verdictText(report));
@@ -48,7 +48,7 @@ function* reportLines(report: DiffReport): Generator<string> {
 export const renderDiffGithub: DiffRender = (set, options) => {
   function* pieces(): Generator<string> {
     for (const report of set.reports) {
-      const lines = [...reportLines(report)];
+      const lines = [...reportLines(report, options.summary)];
       yield* options.quiet ? lines.slice(-1) : lines;
     }
     for (const error of set.errors) yield annotation('error', error.file, 'bndiff', error.message);

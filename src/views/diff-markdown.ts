@@ -95,12 +95,12 @@ function* blocksOf(report: DiffReport): Generator<Block> {
 }
 
 /** Writes blocks until the limit; then says how many lines are left out. */
-function* withinLimit(blocks: Iterable<Block>): Generator<string> {
+function* withinLimit(blocks: Iterable<Block>, limit: number): Generator<string> {
   let used = 0;
   let lost = 0;
   let full = false;
   for (const { head, rows, foot } of blocks) {
-    if (full || used + head.length + foot.length + 200 > LIMIT) {
+    if (full || used + head.length + foot.length + 200 > limit) {
       full = true;
       lost += Math.max(1, rows.length);
       continue;
@@ -108,7 +108,7 @@ function* withinLimit(blocks: Iterable<Block>): Generator<string> {
     used += head.length + foot.length;
     yield head;
     for (const row of rows) {
-      if (full || used + row.length + 200 > LIMIT) {
+      if (full || used + row.length + 200 > limit) {
         full = true;
         lost += 1;
         continue;
@@ -119,7 +119,7 @@ function* withinLimit(blocks: Iterable<Block>): Generator<string> {
     yield foot;
   }
   if (lost > 0) {
-    yield `\n**${showCount(lost)} lines are left out here: a comment holds 65,536 characters. The whole report: \`bndiff … --format text\` or \`json\`.**\n`;
+    yield `\n**${showCount(lost)} lines are left out here: ${limit === LIMIT ? 'a comment holds 65,536 characters' : 'the step summary has no room for more'}. The whole report: \`bndiff … --format text\` or \`json\`.**\n`;
   }
 }
 
@@ -146,5 +146,5 @@ export const renderDiffMarkdown: DiffRender = (set, options) => {
     if (set.reports.length === 0 && set.errors.length === 0)
       yield { head: 'Nothing was compared.\n', rows: [], foot: '' };
   }
-  return Promise.resolve(withinLimit(all()));
+  return Promise.resolve(withinLimit(all(), options.limit ?? LIMIT));
 };

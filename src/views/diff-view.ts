@@ -18,6 +18,10 @@ export interface DiffViewOptions {
   readonly color: boolean;
   /** Only the verdict. */
   readonly quiet: boolean;
+  /** Characters that the Markdown form may have; absent: those of a comment. */
+  readonly limit?: number;
+  /** What the step summary has of the report; the annotations send readers there only for all of it. */
+  readonly summary?: 'whole' | 'cut' | 'none';
 }
 
 /** Pieces of text that make up the whole output. */

@@ -50,7 +50,10 @@ export function deltaText({ rule, a, b }: RuleChange): string {
 
 /** A number to so many digits, without the zeros that end its fraction: those of 100 and of e-10 stay. */
 function plainText(value: number, digits: number): string {
-  return value.toPrecision(digits).replace(/(\.\d*?)0+(?=e|$)/, '$1').replace(/\.(?=e|$)/, '');
+  return value
+    .toPrecision(digits)
+    .replace(/(\.\d*?)0+(?=e|$)/, '$1')
+    .replace(/\.(?=e|$)/, '');
 }
 
 function percent(share: number): string {
@@ -498,7 +501,7 @@ const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => strin
   attribute: (name) => ATTRIBUTE_WORDS.get(name) ?? showName(name),
   trainable: () => 'trainability',
   architecture: () => 'layers without weights',
-  wiring: () => 'connections between the layers',
+  wiring: (name) => (name === 'order' ? 'order of the layers' : 'connections between the layers'),
   values: () => 'values',
   layer: () => 'kind of layer',
   policy: () => 'dtype policy',
@@ -527,6 +530,9 @@ function notComparedGroup(group: readonly NotCompared[]): string {
   if (first === undefined) return '';
   const what = group.map(notComparedName).join(', ') + notComparedPlace(first.layers);
   if (first.what === 'ambiguous') return `${notComparedName(first)}: ${listNames(first.layers, 3)}`;
+  if (first.what === 'wiring' && first.name === 'order') {
+    return `${notComparedName(first)}, which is another for ${listNames(first.layers, 3)}: neither file tells the connections`;
+  }
   if (first.silent === 'both') return `${what}: neither file tells`;
   return `${what}: only the ${first.silent === 'a' ? 'second' : 'first'} file tells`;
 }
@@ -535,7 +541,7 @@ function notComparedGroup(group: readonly NotCompared[]): string {
 export function notComparedLines(all: readonly NotCompared[]): readonly string[] {
   const groups = new Map<string, NotCompared[]>();
   for (const one of all) {
-    const key = `${one.what === 'ambiguous'} ${one.silent} ${one.layers.join('\n')}`;
+    const key = `${one.what === 'ambiguous'} ${one.what === 'wiring'} ${one.silent} ${one.layers.join('\n')}`;
     const list = groups.get(key);
     if (list) list.push(one);
     else groups.set(key, [one]);
@@ -578,7 +584,7 @@ export function verdictText({ comparison, breaches, verdict }: Judged): string {
   const differences = count === 1 ? '1 difference' : `${showCount(count)} differences`;
   if (verdict === 'unknown') return `No difference as far as it could be compared; ${looked}.`;
   if (verdict === 'same') return `${across ? 'The same network' : 'No difference'}; ${looked}.`;
-  if (verdict === 'differs') return `${differences}; ${looked}.`;
+  if (verdict === 'differs') return `${count === 0 ? 'The totals differ, and no layer does' : differences}; ${looked}.`;
   const broken = breaches.length === 1 ? '1 rule is breached' : `${breaches.length} rules are breached`;
   return `${broken}; ${count === 0 ? 'no difference' : differences}; ${looked}.`;
 }

@@ -128,6 +128,115 @@ describe('a real git repository', () => {
   });
 });
 
+describe('files that are no models', () => {
+  let other = '';
+  beforeAll(() => {
+    other = join(folder, 'other');
+    mkdirSync(other);
+    run(['git', 'init', '-q', '-b', 'main'], other);
+    run(['git', 'config', 'user.name', 'Test'], other);
+    run(['git', 'config', 'user.email', 'test@example.invalid'], other);
+  });
+
+  test('one that bnsum refuses is told as text, and the rest is shown', () => {
+    expect(run(['bndiff', '--install-git'], other).status).toBe(0);
+    writeFileSync(join(other, 'notes.pt'), 'to be done\n');
+    copyFileSync(join(pairs, 'bn.keras'), join(other, 'model.keras'));
+    run(['git', 'add', '.'], other);
+    run(['git', 'commit', '-q', '-m', 'one'], other);
+    writeFileSync(join(other, 'notes.pt'), 'done\n');
+    copyFileSync(join(pairs, 'bn-momentum.keras'), join(other, 'model.keras'));
+    const { status, stdout, stderr } = run(['git', 'diff'], other);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(/^ bnsum: notes\.pt: .*\[[A-Z_]+\]$/m);
+    expect(stdout).toMatch(/^-sha256 [0-9a-f]{64}$/m);
+    expect(stdout).toMatch(/^\+ .*momentum 0\.9 \| 0\.1/m);
+    const log = run(['git', 'log', '-p'], other);
+    expect(log).toMatchObject({ status: 0, stderr: '' });
+    expect(log.stdout).toContain('+bnsum: notes.pt: ');
+    expect(run(['bnsum', 'notes.pt'], other).status).toBe(2);
+  });
+
+  test('difftool of a model that was added, and of one that was deleted', () => {
+    const tool = ['git', 'difftool', '-y', '-t', 'bndiff'];
+    copyFileSync(join(pairs, 'bn.keras'), join(other, 'fresh.keras'));
+    run(['git', 'add', 'fresh.keras'], other);
+    const added = run([...tool, '--cached', '--', 'fresh.keras'], other);
+    expect(added.stdout).toContain('bn added (BatchNormalization, 4 tensors, +16)');
+    expect(added.stderr).not.toContain('device');
+    run(['git', 'commit', '-q', '-m', 'fresh', '--', 'fresh.keras'], other);
+    run(['git', 'rm', '-q', 'fresh.keras'], other);
+    expect(run([...tool, '--cached', '--', 'fresh.keras'], other).stdout).toContain('bn removed');
+  });
+});
+
+describe('.gitattributes', () => {
+  let count = 0;
+
+  /** What --install-git makes of the file, and what git then takes for the driver of each name. */
+  function installed(attributes: string): {
+    text: string;
+    said: string;
+    driver: (name: string) => string;
+    where: string;
+  } {
+    const where = join(folder, `attributes-${count++}`);
+    mkdirSync(where);
+    run(['git', 'init', '-q'], where);
+    writeFileSync(join(where, '.gitattributes'), attributes);
+    const { stdout } = run(['bndiff', '--install-git'], where);
+    return {
+      text: readFileSync(join(where, '.gitattributes'), 'utf8'),
+      said: stdout,
+      driver: (name) => run(['git', 'check-attr', 'diff', '--', name], where).stdout.trim().split(': ').at(-1) ?? '',
+      where,
+    };
+  }
+
+  test('the lines of Git LFS stay, and ours wins', () => {
+    const lfs = '*.h5 filter=lfs diff=lfs merge=lfs -text\n';
+    for (const before of [lfs, `*.h5 diff=bnsum\n${lfs}`, `*.h5 diff=bnsum\nmodels/*.h5 filter=lfs diff=lfs -text\n`]) {
+      const { text, driver, where, said } = installed(before);
+      expect(text.startsWith(before)).toBe(true);
+      expect([driver('a.h5'), driver('models/a.h5')]).toEqual(['bnsum', 'bnsum']);
+      expect(said).toContain('behind the lines of Git LFS');
+      if (before === lfs) expect(run(['git', 'check-attr', 'filter', '--', 'a.h5'], where).stdout).toContain('lfs');
+      run(['bndiff', '--install-git'], where);
+      expect(readFileSync(join(where, '.gitattributes'), 'utf8')).toBe(text);
+    }
+  });
+
+  test('a tab is a blank, and no pattern is added twice', () => {
+    const { text, said } = installed('*.h5\tdiff=bnsum\n  *.pt \t -text diff=bnsum\n');
+    expect(text.match(/\*\.h5/g)).toHaveLength(1);
+    expect(text.match(/\*\.pt\b/g)).toHaveLength(1);
+    expect(said).toContain('added *.hdf5');
+  });
+
+  test('what somebody chose stays, and is told', () => {
+    const { text, said, driver } = installed('*.h5 diff=mine\n*.pt -diff\n');
+    expect(driver('a.h5')).toBe('mine');
+    expect(text.match(/\*\.h5/g)).toHaveLength(1);
+    expect(said).toContain('*.h5 keeps diff=mine, so those are not shown');
+    expect(said).toContain('*.pt keeps -diff, so those are not shown');
+  });
+
+  test('outside a repository and in a bare one it says where to run it', () => {
+    const outside = run(['bndiff', '--install-git'], folder);
+    expect(outside.status).toBe(2);
+    expect(outside.stderr).toMatch(
+      /^bndiff: git says: [^\n]*; run bndiff --install-git inside the repository[^\n]*\n$/,
+    );
+    const bare = join(folder, 'bare.git');
+    run(['git', 'init', '-q', '--bare', bare], folder);
+    const ran = run(['bndiff', '--install-git'], bare);
+    expect(ran.status).toBe(2);
+    expect(ran.stderr).toBe(
+      'bndiff: this is a bare repository, which has no files and no .gitattributes; run bndiff --install-git in a clone or a work tree of it [NOT_FOUND]\n',
+    );
+  });
+});
+
 describe('what CI services run', () => {
   const root = fileURLToPath(new URL('../../', import.meta.url));
 

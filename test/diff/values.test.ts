@@ -66,6 +66,30 @@ describe('how far two tensors are apart', () => {
     expect(await compareValues(nan(0x7fc00000), nan(0x7fc00001), { rtol: 0, atol: 1e-9 })).toBeNull();
   });
 
+  test('the norms of numbers whose squares a double cannot hold', async () => {
+    const doubles = (...numbers: readonly number[]) =>
+      memoryTensor('d', 'float64', [numbers.length], new Uint8Array(Float64Array.from(numbers).buffer));
+    const norms = async (a: readonly number[], b: readonly number[]) => {
+      const stats = await compareValues(doubles(...a), doubles(...b), EXACT);
+      return [stats?.relativeL2, stats?.cosine];
+    };
+    // The example of whole numbers above, times 1e200 and times 1e-200: |b - a| / |a| = 4/5, cosine 9/15.
+    for (const unit of [1e200, 1e-200, 1e307]) {
+      const [relative, cosine] = await norms([3 * unit, 4 * unit], [3 * unit, 0]);
+      expect(relative).toBeCloseTo(4 / 5, 12);
+      expect(cosine).toBeCloseTo(9 / 15, 12);
+    }
+    // The difference itself is beyond a double: from 1e308 to -1.5e308 it is 2.5 times a.
+    const [far, opposite] = await norms([1e308], [-1.5e308]);
+    expect(far).toBeCloseTo(2.5, 12);
+    expect(opposite).toBeCloseTo(-1, 12);
+    // A ratio that no double holds is none.
+    expect(await norms([1e-200], [1e200])).toEqual([null, 1]);
+    expect(await norms([0], [1e200])).toEqual([null, null]);
+    const [wide] = await norms([1e200], [-1.7e308]);
+    expect((wide ?? 0) / 1.7e108).toBeCloseTo(1, 12);
+  });
+
   test('tolerances are relative to the first', async () => {
     const a = floats('a', [100]);
     const b = floats('b', [101]);

@@ -1,0 +1,493 @@
+import { isList, isObject, type Json, type JsonObject, listAt, objectAt, stringAt } from '../ir/json.ts';
+import type { Kind } from '../ir/kind.ts';
+import type { Call, Constant, Graph, Layer, Model } from '../ir/model.ts';
+import { operationWord } from '../layers/operation.ts';
+import { formatFact } from './fact.ts';
+
+/** A value that a call reads: an output of an earlier call, or an input of the graph (−1 − its place). */
+export interface WireRef {
+  readonly from: number;
+  readonly output: number;
+}
+
+export type WireArg = WireRef | Constant;
+
+/** A keyword argument: its text with `#` in place of the values, and the values. */
+export interface WireNamed {
+  readonly key: string;
+  readonly text: string;
+  readonly refs: readonly WireRef[];
+}
+
+/** One call, freed of what a release writes without being told: masks that a layer before gives, arguments at their default. */
+export interface WireCall {
+  /** Path of the layer; null: an operation. */
+  readonly layer: string | null;
+  /** One word in lower case; '' for a layer. */
+  readonly op: string;
+  readonly args: readonly WireArg[];
+  readonly named: readonly WireNamed[];
+}
+
+/** The calls of one graph in the order of execution. */
+export interface Wires {
+  readonly calls: readonly WireCall[];
+  /** The layer that stands for each input of the graph; null: none does. */
+  readonly inputs: readonly (string | null)[];
+  readonly outputs: readonly WireRef[];
+}
+
+export type AllWires = ReadonlyMap<string, Wires>;
+
+/** Layers whose `training` has no default, so that a file holds it only when someone said so. */
+const ASKS_TRAINING: ReadonlySet<Kind> = new Set([
+  'attention',
+  'batch_norm',
+  'bidirectional',
+  'grouped_attention',
+  'model',
+  'time_distributed',
+  'unknown',
+  'wrapper',
+]);
+
+/** Layers of which Keras 3 writes `training` as true by itself; of all others that have a default, as false. */
+const TRAINS_BY_DEFAULT: ReadonlySet<Kind> = new Set(['crop', 'preprocessing', 'random', 'resize']);
+
+/** Arguments that one release takes by place and another by name, in the order of their places. */
+const BY_PLACE = [
+  'x',
+  'y',
+  'inputs',
+  'sequences',
+  'query',
+  'value',
+  'key',
+  'initial_state',
+  'initial_states',
+  'slice_spec',
+];
+
+/** TensorFlow's words for operations that Keras 3 calls otherwise. */
+const COMMON_WORDS: ReadonlyMap<string, string> = new Map([
+  ['abs', 'absolute'],
+  ['addv2', 'add'],
+  ['concat', 'concatenate'],
+  ['mul', 'multiply'],
+  ['neg', 'negative'],
+  ['pow', 'power'],
+  ['realdiv', 'truedivide'],
+  ['reducemax', 'max'],
+  ['reducemean', 'mean'],
+  ['reducemin', 'min'],
+  ['reduceprod', 'prod'],
+  ['reducesum', 'sum'],
+  ['sub', 'subtract'],
+  ['truediv', 'truedivide'],
+]);
+
+/** Every graph of a model as wires; null: the file does not tell. */
+export function wiresOf(model: Model): AllWires | null {
+  if (model.graphs.size === 0) return null;
+  const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
+  return new Map([...model.graphs].map(([path, graph]) => [path, wiresOfGraph(graph, layers)]));
+}
+
+function wiresOfGraph(graph: Graph, layers: ReadonlyMap<string, Layer>): Wires {
+  const refs = new Map<number, WireRef>();
+  for (const [index, id] of graph.inputs.entries()) refs.set(id, { from: -1 - index, output: 0 });
+  const makers = new Map<number, Call>();
+  for (const [index, call] of graph.calls.entries()) {
+    for (const [output, id] of call.outputs.entries()) {
+      refs.set(id, { from: index, output });
+      makers.set(id, call);
+    }
+  }
+  const masked = new Set<number>();
+  for (const call of graph.calls) {
+    const layer = call.layer === null ? undefined : layers.get(call.layer);
+    if (layer?.kind !== 'masking' && layer?.norm['maskZero'] !== true) continue;
+    for (const input of call.inputs) if (typeof input === 'number') masked.add(input);
+  }
+  const refOf = (id: number): WireRef => refs.get(id) ?? { from: -1, output: 0 };
+  return {
+    calls: graph.calls.map((call) => wireOf(call, layers, refOf, (id) => isGivenMask(id, makers, masked))),
+    inputs: graph.inputs.map((id) => makers.get(id)?.layer ?? null),
+    outputs: graph.outputs.map(refOf),
+  };
+}
+
+function wireOf(
+  call: Call,
+  layers: ReadonlyMap<string, Layer>,
+  refOf: (id: number) => WireRef,
+  isGiven: (id: number) => boolean,
+): WireCall {
+  const layer = call.layer === null ? undefined : layers.get(call.layer);
+  // TensorFlow's operations are layers of a kind of their own; Keras 3's are none.
+  const loose = call.layer === null || layer?.kind === 'operation';
+  const keywords = [...call.attrs].map(([key, value]) => ({ key, value, tensors: countTensors(value) }));
+  const named = call.inputs.filter((input) => typeof input === 'number');
+  const behind = Math.min(
+    named.length,
+    keywords.reduce((sum, { tensors }) => sum + tensors, 0),
+  );
+  let place = named.length - behind;
+  let left = place;
+  const args: WireArg[] = [];
+  for (const input of call.inputs) {
+    if (typeof input !== 'number') args.push({ constant: plainArgument(input.constant) });
+    else if (left > 0) {
+      args.push(refOf(input));
+      left -= 1;
+    }
+  }
+  const found: WireNamed[] = [];
+  const placed = new Map<string, readonly WireArg[]>();
+  for (const { key, value, tensors } of keywords) {
+    const ids = named.slice(place, place + tensors);
+    place += tensors;
+    if (key === 'name' || value === null) continue;
+    if (tensors === 0 && isDefault(key, value, loose ? null : (layer?.kind ?? 'unknown'))) continue;
+    if (key.endsWith('mask') && ids.length > 0 && ids.every(isGiven)) continue;
+    if (BY_PLACE.includes(key) && (tensors > 0 || loose)) {
+      placed.set(key, tensors > 0 ? ids.map(refOf) : [{ constant: plainArgument(value) }]);
+      continue;
+    }
+    found.push({ key, text: formatFact(plainArgument(value)), refs: ids.map(refOf) });
+  }
+  for (const key of BY_PLACE) args.push(...(placed.get(key) ?? []));
+  while (args.length > 0 && isNull(args.at(-1))) args.pop();
+  const constants = loose ? layer?.norm['constants'] : undefined;
+  if (constants !== undefined && constants !== null) {
+    found.push({ key: 'constants', text: formatFact(constants as Json), refs: [] });
+  }
+  const own = layer === undefined ? operationWord(call.op) : String(layer.norm['op'] ?? '');
+  return {
+    layer: loose ? null : call.layer,
+    op: loose ? (COMMON_WORDS.get(own) ?? own) : '',
+    args,
+    named: found.toSorted((one, other) => (one.key < other.key ? -1 : 1)),
+  };
+}
+
+function isNull(argument: WireArg | undefined): boolean {
+  return argument !== undefined && 'constant' in argument && argument.constant === null;
+}
+
+function isDefault(key: string, value: Json, kind: Kind | null): boolean {
+  if (key !== 'training') return value === false;
+  if (kind === null || ASKS_TRAINING.has(kind)) return false;
+  return value === TRAINS_BY_DEFAULT.has(kind);
+}
+
+/** A tensor among keyword arguments, as either generation writes it. */
+function isTensor(value: Json): boolean {
+  if (stringAt(value, 'class_name') === '__keras_tensor__') return true;
+  if (!isList(value) || value.length < 3 || value.length > 4) return false;
+  const [layer, node, tensor] = value;
+  return (
+    typeof layer === 'string' && layer !== '' && typeof node === 'number' && node >= 0 && typeof tensor === 'number'
+  );
+}
+
+function countTensors(value: Json): number {
+  let count = 0;
+  const stack: Json[] = [value];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    if (isTensor(next)) count += 1;
+    else if (isList(next)) stack.push(...next);
+    else if (isObject(next)) stack.push(...next.values());
+  }
+  return count;
+}
+
+/** A literal as text that is the same for every release: `#` for a tensor, `1:5` for a slice. */
+function plainArgument(value: Json): Json {
+  if (isTensor(value)) return '#';
+  if (isList(value)) return value.map(plainArgument);
+  if (!isObject(value)) return value;
+  const inner = stringAt(value, 'class_name') === '__slice__' ? objectAt(value, 'config') : value;
+  if (inner?.has('start') === true && inner.has('stop')) {
+    const [start, stop, step] = ['start', 'stop', 'step'].map((key) => inner.get(key) ?? null);
+    const part = (one: Json | undefined): string =>
+      one === null || one === undefined ? '' : formatFact(plainArgument(one));
+    return `${part(start)}:${part(stop)}${step === null ? '' : `:${part(step)}`}`;
+  }
+  return new Map(
+    [...value]
+      .filter(([key]) => key !== 'module' && key !== 'registered_name')
+      .map(([key, one]) => [key, plainArgument(one)]),
+  );
+}
+
+/** Keras 3 writes the mask that Embedding and Masking hand on as operations on what they read. */
+function isGivenMask(id: number, makers: ReadonlyMap<number, Call>, masked: ReadonlySet<number>): boolean {
+  const seen = new Set<number>();
+  const stack = [id];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    if (seen.has(next)) continue;
+    seen.add(next);
+    const call = makers.get(next);
+    if (call === undefined || call.layer !== null) continue;
+    const inputs = call.inputs.filter((input) => typeof input === 'number');
+    if (operationWord(call.op) === 'notequal' && inputs.some((input) => masked.has(input))) return true;
+    stack.push(...inputs);
+  }
+  return false;
+}
+
+/** Names of a graph's calls for a file that people review: operations are numbered by their word. */
+function namesOfCalls(calls: readonly WireCall[], renamed: (path: string) => string): readonly string[] {
+  const counts = new Map<string, number>();
+  return calls.map(({ layer, op }) => {
+    const base = layer === null ? `(${op})` : renamed(layer);
+    const count = (counts.get(base) ?? 0) + 1;
+    counts.set(base, count);
+    return count === 1 ? base : `${base} call ${count}`;
+  });
+}
+
+/** Wires as JSON for a lock file: `{graph: {calls, inputs, outputs}}`, values named by the call that makes them. */
+export function wiresJson(all: AllWires, renamed: (path: string) => string): JsonObject {
+  return new Map(
+    [...all].map(([path, wires]): [string, Json] => {
+      const names = namesOfCalls(wires.calls, renamed);
+      const wordOf = ({ from, output }: WireRef): string => {
+        const name = from < 0 ? `input ${-1 - from}` : (names[from] ?? '');
+        return output === 0 ? name : `${name} output ${output}`;
+      };
+      const calls = wires.calls.map((call): Json => {
+        const members = new Map<string, Json>();
+        if (call.layer === null) members.set('op', call.op);
+        else members.set('layer', renamed(call.layer));
+        const args = call.args.map(
+          (argument): Json => ('constant' in argument ? [argument.constant] : wordOf(argument)),
+        );
+        if (args.length > 0) members.set('args', args);
+        const named = call.named.map(({ key, text, refs }): [string, Json] => [key, [text, ...refs.map(wordOf)]]);
+        if (named.length > 0) members.set('named', new Map(named));
+        return members;
+      });
+      const inputs = wires.inputs.map((input) => (input === null ? null : renamed(input)));
+      const graph: [string, Json][] = [
+        ['calls', calls],
+        ['inputs', inputs],
+        ['outputs', wires.outputs.map(wordOf)],
+      ];
+      return [path === '' ? '' : renamed(path), new Map(graph)];
+    }),
+  );
+}
+
+/** The wires of a lock file; null: it keeps none. */
+export function wiresAt(json: Json | undefined): AllWires | null {
+  if (!isObject(json)) return null;
+  return new Map([...json].map(([path, graph]) => [path, readWires(graph)]));
+}
+
+function readWires(graph: Json): Wires {
+  const entries = listAt(graph, 'calls') ?? [];
+  const bare = entries.map(
+    (entry): WireCall => ({
+      layer: stringAt(entry, 'layer') ?? null,
+      op: stringAt(entry, 'op') ?? '',
+      args: [],
+      named: [],
+    }),
+  );
+  const places = new Map(namesOfCalls(bare, (path) => path).map((name, index) => [name, index]));
+  const refOf = (word: Json): WireRef => {
+    const text = typeof word === 'string' ? word : '';
+    const exact = places.get(text);
+    if (exact !== undefined) return { from: exact, output: 0 };
+    const [, name = '', output = ''] = /^(.*) output (\d{1,6})$/su.exec(text) ?? [];
+    const place = places.get(name);
+    if (place !== undefined) return { from: place, output: Number(output) };
+    const [, input = '0'] = /^input (\d{1,6})$/.exec(text) ?? [];
+    return { from: -1 - Number(input), output: 0 };
+  };
+  return {
+    calls: bare.map((call, index) => {
+      const entry = entries[index] ?? null;
+      return {
+        ...call,
+        args: (listAt(entry, 'args') ?? []).map((argument) =>
+          isList(argument) ? { constant: argument[0] ?? null } : refOf(argument),
+        ),
+        named: [...(objectAt(entry, 'named') ?? [])].map(([key, value]): WireNamed => {
+          const [text, ...refs] = isList(value) ? value : [];
+          return { key, text: typeof text === 'string' ? text : '', refs: refs.map(refOf) };
+        }),
+      };
+    }),
+    inputs: (listAt(graph, 'inputs') ?? []).map((input) => (typeof input === 'string' ? input : null)),
+    outputs: (listAt(graph, 'outputs') ?? []).map(refOf),
+  };
+}
+
+type SideKey = 'a' | 'b';
+
+/** A term of either side; equal terms are one node, so that a value read many times costs its size once. */
+interface Term {
+  readonly form: 'layer' | 'input' | 'constant' | 'operation' | 'call';
+  readonly word: string;
+  readonly of: readonly number[];
+  readonly named: readonly { readonly key: string; readonly text: string; readonly of: readonly number[] }[];
+  /** What each side calls it. */
+  readonly labels: { a: string; b: string };
+}
+
+/** Terms of both sides under common numbers. */
+export class Terms {
+  readonly #ids = new Map<string, number>();
+  readonly #terms: Term[] = [];
+
+  add(side: SideKey, label: string, term: Omit<Term, 'labels'>): number {
+    const named = term.named.map(({ key, text, of }) => `${key}=${text}(${of.join()})`);
+    const key = `${term.form} ${JSON.stringify(term.word)} ${term.of.join()} ${JSON.stringify(named)}`;
+    const known = this.#ids.get(key);
+    if (known !== undefined) {
+      const found = this.#terms[known];
+      if (found !== undefined) found.labels[side] = label;
+      return known;
+    }
+    const id = this.#terms.push({ ...term, labels: { a: label, b: label } }) - 1;
+    this.#ids.set(key, id);
+    return id;
+  }
+
+  at(id: number): Term | undefined {
+    return this.#terms[id];
+  }
+
+  /** For people: `relu(multiply(x, 2))`, deep parts as `…`. */
+  text(side: SideKey, id: number, depth = 5): string {
+    const term = this.at(id);
+    if (term === undefined) return '';
+    if (term.form !== 'operation') return term.labels[side];
+    return depth === 0 ? '…' : `${term.word}(${this.parts(side, id, depth - 1).join(', ')})`;
+  }
+
+  /** What a call or an operation takes, one text each. */
+  parts(side: SideKey, id: number, depth = 5): readonly string[] {
+    const term = this.at(id);
+    if (term === undefined) return [];
+    const shown = term.of.slice(0, SHOWN).map((one) => this.text(side, one, depth));
+    return [...shown, ...(term.of.length > SHOWN ? ['…'] : []), ...this.named(side, id, depth)];
+  }
+
+  named(side: SideKey, id: number, depth = 5): readonly string[] {
+    return (this.at(id)?.named ?? []).map(({ key, text, of }) => {
+      const values = of.slice(0, SHOWN).map((one) => this.text(side, one, depth));
+      return `${key}=${values.length === 0 ? shortened(text) : values.join(', ')}`;
+    });
+  }
+
+  /** The first place at which two terms differ in more than what they are made of. */
+  firstDifference(one: number, other: number): readonly [number, number] {
+    let pair: readonly [number, number] = [one, other];
+    for (;;) {
+      const left = this.at(pair[0]);
+      const right = this.at(pair[1]);
+      if (left === undefined || right === undefined || left.form !== right.form || left.word !== right.word)
+        return pair;
+      if (left.of.length !== right.of.length || left.named.length > 0 || right.named.length > 0) return pair;
+      const at = left.of.findIndex((id, index) => id !== right.of[index]);
+      const next = [left.of[at], right.of[at]] as const;
+      if (next[0] === undefined || next[1] === undefined) return pair;
+      pair = [next[0], next[1]];
+    }
+  }
+}
+
+/** Values of one operation that a text names. */
+const SHOWN = 6;
+
+function shortened(text: string): string {
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+}
+
+/** What each layer reads, and what each graph gives, as terms. */
+export interface ResolvedWires {
+  /** Every call of a layer, in order. */
+  readonly calls: ReadonlyMap<string, readonly number[]>;
+  /** By the graph's path. */
+  readonly outputs: ReadonlyMap<string, readonly number[]>;
+}
+
+export interface Resolution {
+  readonly side: SideKey;
+  /** What both sides call this layer; null: the other side lacks it. */
+  readonly common: (path: string) => string | null;
+  /** Layers that are read through, where they have one input. */
+  readonly through: ReadonlySet<string>;
+  /** Whether this input of this graph is known by its place alone, because one side has no layer for it. */
+  readonly byPlace: (graph: string, index: number) => boolean;
+}
+
+export function resolveWires(all: AllWires, terms: Terms, how: Resolution): ResolvedWires {
+  const calls = new Map<string, number[]>();
+  const outputs = new Map<string, readonly number[]>();
+  for (const [path, wires] of all) outputs.set(path, resolveGraph(path, wires, terms, how, calls));
+  return { calls, outputs };
+}
+
+function resolveGraph(
+  path: string,
+  wires: Wires,
+  terms: Terms,
+  how: Resolution,
+  calls: Map<string, number[]>,
+): readonly number[] {
+  const { side } = how;
+  const leaf = (form: Term['form'], word: string, label: string): number =>
+    terms.add(side, label, { form, word, of: [], named: [] });
+  const labelOf = (index: number): string => (wires.inputs.length === 1 ? 'the input' : `input ${index}`);
+  const inputs = wires.inputs.map((name, index) =>
+    name === null || how.byPlace(path, index) ? leaf('input', String(index), name ?? labelOf(index)) : null,
+  );
+  const placeOf = new Map(wires.inputs.map((name, index) => [name, index]));
+  const made: ((output: number) => number)[] = [];
+  const idOf = ({ from, output }: WireRef): number => {
+    if (from < 0) return inputs[-1 - from] ?? leaf('input', String(-1 - from), labelOf(-1 - from));
+    return made[from]?.(output) ?? leaf('input', '?', '?');
+  };
+  const argument = (one: WireArg): number => {
+    if (!('constant' in one)) return idOf(one);
+    const text = formatFact(one.constant);
+    return leaf('constant', text, shortened(text));
+  };
+  for (const call of wires.calls) {
+    const of = call.args.map(argument);
+    const named = call.named.map(({ key, text, refs }) => ({ key, text, of: refs.map(idOf) }));
+    if (call.layer === null) {
+      const id = terms.add(side, '', { form: 'operation', word: call.op, of, named });
+      made.push((output) => (output === 0 ? id : leaf('operation', `${id} output ${output}`, '')));
+      continue;
+    }
+    const place = placeOf.get(call.layer);
+    const asInput = place === undefined ? null : (inputs[place] ?? null);
+    if (asInput !== null) {
+      made.push(() => asInput);
+      continue;
+    }
+    const own = calls.get(call.layer) ?? [];
+    calls.set(call.layer, own);
+    own.push(terms.add(side, '', { form: 'call', word: '', of, named }));
+    const values = [...new Set(call.args.filter((one) => !('constant' in one)).map(argument))];
+    const [only] = values;
+    if (how.through.has(call.layer) && values.length === 1 && only !== undefined) {
+      made.push(() => only);
+      continue;
+    }
+    const common = how.common(call.layer);
+    const word = common === null ? `${side} ${call.layer}` : `= ${common}`;
+    const times = own.length === 1 ? '' : ` call ${own.length}`;
+    const label = call.layer + times;
+    made.push((output) =>
+      leaf('layer', `${word}${times} ${output}`, output === 0 ? label : `${label} output ${output}`),
+    );
+  }
+  return wires.outputs.map(idOf);
+}
