@@ -356,6 +356,15 @@ describe('masks', () => {
     expect(text('3.15.1')).toContain('masked_recurrent');
     expect(text('2.15.0')).not.toContain('masked_recurrent');
   });
+
+  test('ActivityRegularization hands a mask on in Keras 2, which Identity does not', () => {
+    const behind = (type: string): string => {
+      const model = chain([null, 4, 3], [masking, kerasLayer('between', type), gru('gru', 3, 2)]);
+      return written(writtenBy('2.15.0', model)).join('\n');
+    };
+    expect(behind('ActivityRegularization')).toContain('masked_recurrent');
+    expect(behind('Identity')).not.toContain('masked_recurrent');
+  });
 });
 
 describe('operations', () => {

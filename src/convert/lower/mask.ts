@@ -192,7 +192,9 @@ export function handOn(passage: Passage, outputs: Emitted): Emitted {
   const kind = acting?.kind ?? 'operation';
   if (OWN.has(kind)) return outputs;
   if (layer === null && release !== 'keras2') return handOnOperation(passage, outputs);
-  const keeps = KEEPS.has(kind) && !(release === 'keras2' && KEEP_SINCE_KERAS_3.has(kind));
+  // ActivityRegularization is of one kind with Identity, and hands the mask on in both.
+  const isOld = release === 'keras2' && acting?.type !== 'ActivityRegularization';
+  const keeps = KEEPS.has(kind) && !(isOld && KEEP_SINCE_KERAS_3.has(kind));
   const mask = keeps ? first?.mask : MERGES.has(kind) && layer !== null ? mergedMask(passage, layer) : undefined;
   return outputs.map((ref, index) => {
     const { mask: _, ...rest } = ref;
