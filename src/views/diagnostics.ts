@@ -83,7 +83,7 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   TARGET_PADDING: (args) =>
     `${counted(args, 'layer')} with more padding at one end than at the other${firstOf(args)}, which padding= of PyTorch cannot say: the target must pad so itself, or be the module that --module writes`,
   TARGET_SETTING: (args) =>
-    `${counted(args, `${word(args, 'type') ?? ''} module`.trim())} with ${word(args, 'setting') ?? 'a setting'} ${word(args, 'value') ?? ''}, which no state_dict carries (PyTorch's default is ${word(args, 'usual') ?? 'another'}): set it in the target, or take the module that --module writes`,
+    `${counted(args, `${word(args, 'type') ?? ''} module`.trim())} with ${[word(args, 'setting') ?? 'a setting', word(args, 'value')].filter(Boolean).join(' ')}, which no state_dict carries (PyTorch's default is ${word(args, 'usual') ?? 'another'}): set it in the target, or take the module that --module writes`,
   TRAINING_DIFFERS: (args) =>
     `same outputs at inference, another computation in training${aside(word(args, 'what') ?? word(args, 'reason'))}`,
   WEIGHT_MISSING: (args) =>
