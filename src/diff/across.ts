@@ -11,7 +11,7 @@ import { familyOfType } from '../layers/registry.ts';
 import type { Change } from './change.ts';
 import { type CompareOptions, type Comparison, compareSides, type Trouble } from './compare.ts';
 import { type LayerPair, type Pairing, pairLayers } from './pair.ts';
-import { contradicted } from './paired-order.ts';
+import { byNumbers, contradicted } from './paired-order.ts';
 import type { Aliases } from './policy.ts';
 import { factsOf, nameOf, RULES, type Side, type SideLayer, type SideWeight } from './side.ts';
 import { hashTensor, hasValues, newBuffers } from './values.ts';
@@ -170,7 +170,10 @@ interface PairedAcross {
  */
 async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSignal): Promise<PairedAcross> {
   const left = a.layers.filter((layer) => layer.weights.length > 0);
-  const right = b.layers.filter((layer) => layer.weights.length > 0);
+  // A safetensors file is in an order of its own: the numbers in its names say more.
+  const isOrdered = b.format !== 'safetensors';
+  const held = b.layers.filter((layer) => layer.weights.length > 0);
+  const right = isOrdered ? held : held.toSorted((one, other) => byNumbers(one.path, other.path));
   const partner = new Map<SideLayer, LayerPair>();
   const taken = new Set<SideLayer>();
   const ambiguous: SideLayer[] = [];
@@ -200,7 +203,7 @@ async function pairAcross(a: Side, b: Side, values: boolean, signal?: AbortSigna
     }
     const places = new Map(right.map((layer, index) => [layer, index]));
     for (const group of groups.values()) {
-      const { pairs, unsure } = contradicted(group, (layer) => places.get(layer) ?? 0);
+      const { pairs, unsure } = contradicted(group, (layer) => places.get(layer) ?? 0, isOrdered);
       ambiguous.push(...unsure);
       for (const [one, other, content] of pairs) {
         join(one, other, content === other ? 'content' : 'order');

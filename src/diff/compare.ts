@@ -832,6 +832,8 @@ function callTexts(terms: Terms, before: readonly number[], after: readonly numb
 function compareOrder(work: Work, pairing: Pairing): void {
   const { a, b } = work;
   if (a.dialect !== 'torch' || b.dialect !== 'torch' || wiresOfBoth(work) !== null) return;
+  // A safetensors file puts its tensors in an order of its own, by type and size, which says nothing.
+  if ([a, b].some((side) => side.format === 'safetensors')) return;
   const places = new Map(b.layers.map((layer, index) => [layer.path, index]));
   const parents = new Map(a.layers.map((layer) => [layer.path, layer]));
   const groups = new Map<string, LayerPair[]>();

@@ -36,16 +36,30 @@ function shared(one: ReadonlySet<string>, other: ReadonlySet<string>): number {
   return count;
 }
 
+/** Names in the order of their letters and of the numbers in them: 2 before 10. */
+export function byNumbers(one: string, other: string): number {
+  const [a, b] = [one, other].map((path) => path.match(/\d+|\D+/g) ?? []);
+  for (let index = 0; index < Math.min(a?.length ?? 0, b?.length ?? 0); index += 1) {
+    const [left = '', right = ''] = [a?.[index], b?.[index]];
+    if (left === right) continue;
+    const gap = Number(left) - Number(right);
+    return Number.isNaN(gap) || gap === 0 ? (left < right ? -1 : 1) : gap;
+  }
+  return (a?.length ?? 0) - (b?.length ?? 0);
+}
+
 /** Of more layers of one shape the names are not held against each other: that grows with the square. */
 const MOST = 1_000;
 
 /**
  * Holds pairs of equal content, all of one kind and shape, against the names and the order of the second file. Weights
- * that sit in each other's place have equal content too, so content that contradicts both is no pairing.
+ * that sit in each other's place have equal content too, so content that contradicts both is no pairing. `isOrdered`
+ * false: the file's order says nothing, only the numbers in names of one family do.
  */
 export function contradicted(
   content: readonly (readonly [SideLayer, SideLayer])[],
   placeOf: (layer: SideLayer) => number,
+  isOrdered: boolean = true,
 ): Placing {
   const words = new Map<SideLayer, Words>();
   const of = (layer: SideLayer): Words => {
@@ -66,7 +80,9 @@ export function contradicted(
     for (let j = i + 1; j < content.length; j += 1) {
       const [one, other] = [content[i], content[j]];
       if (one === undefined || other === undefined) continue;
-      const answer = judgePair(of(one[0]), of(other[0]), of(one[1]), of(other[1]), placeOf(one[1]) > placeOf(other[1]));
+      const [x, y] = [of(one[1]), of(other[1])];
+      const said = judgePair(of(one[0]), of(other[0]), x, y, placeOf(one[1]) > placeOf(other[1]));
+      const answer = said.because === 'order' && !isOrdered && x.skeleton !== y.skeleton ? 'unsure' : said.answer;
       const into = answer === 'wrong' ? wrong : answer === 'unsure' ? unsure : undefined;
       into?.add(i).add(j);
     }
@@ -82,25 +98,31 @@ export function contradicted(
   };
 }
 
+interface Judgement {
+  readonly answer: 'right' | 'wrong' | 'unsure';
+  readonly because: 'names' | 'order';
+}
+
+const RIGHT: Judgement = { answer: 'right', because: 'names' };
+
 /** What names and order say of two layers a, b whose content is that of x, y; `inverted`: y stands before x. */
-function judgePair(a: Words, b: Words, x: Words, y: Words, inverted: boolean): 'right' | 'wrong' | 'unsure' {
+function judgePair(a: Words, b: Words, x: Words, y: Words, inverted: boolean): Judgement {
   const straight = shared(a.letters, x.letters) + shared(b.letters, y.letters);
   const crossed = shared(a.letters, y.letters) + shared(b.letters, x.letters);
   // Each of the two has more in common with the other's partner: mu with fc_mu, logvar with fc_logvar.
   const named =
     shared(a.letters, y.letters) > shared(a.letters, x.letters) &&
     shared(b.letters, x.letters) > shared(b.letters, y.letters);
-  if (named) return 'wrong';
-  if (!inverted) return 'right';
-  if (straight > crossed) return 'right';
+  if (named) return { answer: 'wrong', because: 'names' };
+  if (!inverted || straight > crossed) return RIGHT;
   // Numbers of one list count from 0 here and from 1 there, and those of Keras are nobody's choice.
   const counted = (a.skeleton === b.skeleton && x.skeleton === y.skeleton) || a.stem === b.stem;
   if (!counted && straight === crossed) {
     const withNumbers = shared(a.all, x.all) + shared(b.all, y.all);
-    if (withNumbers > shared(a.all, y.all) + shared(b.all, x.all)) return 'right';
+    if (withNumbers > shared(a.all, y.all) + shared(b.all, x.all)) return RIGHT;
   }
   // A branch inside a block, such as a shortcut, is listed before or behind what it runs beside.
-  return x.depth === y.depth ? 'wrong' : 'unsure';
+  return { answer: x.depth === y.depth ? 'wrong' : 'unsure', because: 'order' };
 }
 
 /** Pairs anew what content paired wrongly: the most words in common first, then in the order of both files. */

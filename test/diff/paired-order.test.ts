@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { memoryTarget } from '../../src/bytes/target.ts';
 import { compare } from '../../src/diff/across.ts';
-import { contradicted } from '../../src/diff/paired-order.ts';
+import { byNumbers, contradicted } from '../../src/diff/paired-order.ts';
 import { type SideLayer, sideOfModel } from '../../src/diff/side.ts';
 import { writeTorch } from '../../src/formats/torch/write.ts';
 import { chain, kerasLayer, weight } from '../helpers/graph-model.ts';
@@ -23,11 +23,11 @@ function layersOf(paths: readonly string[]): readonly SideLayer[] {
 }
 
 /** Names of the first file, of the second in its order, and which of the second holds what the first ones hold. */
-function judged(left: readonly string[], right: readonly string[], holds: readonly number[]) {
+function judged(left: readonly string[], right: readonly string[], holds: readonly number[], isOrdered = true) {
   const one = layersOf(left);
   const other = layersOf(right);
   const content = one.map((layer, index) => [layer, other[holds[index] ?? 0] as SideLayer] as const);
-  const { pairs, unsure } = contradicted(content, (layer) => other.indexOf(layer));
+  const { pairs, unsure } = contradicted(content, (layer) => other.indexOf(layer), isOrdered);
   return {
     moved: pairs.filter(([, placed, found]) => placed !== found).map(([a, , found]) => `${a.path} in ${found.path}`),
     unsure: unsure.map((layer) => layer.path),
@@ -47,6 +47,15 @@ describe('equal content in another place', () => {
   ])('%s against %s: %s', (left, right) => {
     expect(judged(left, right, [0, 1])).toEqual(IN_ORDER);
     expect(judged(left, right, [1, 0]).moved).toEqual([`${left[0]} in ${right[1]}`, `${left[1]} in ${right[0]}`]);
+  });
+
+  test('of a file in an order of its own, only the numbers of one name count', () => {
+    expect(judged(['first', 'second'], ['alpha', 'beta'], [1, 0], false)).toEqual({
+      moved: [],
+      unsure: ['first', 'second'],
+    });
+    expect(judged(['a', 'b'], ['net.2', 'net.10'], [1, 0], false).moved).toHaveLength(2);
+    expect(['net.10', 'net.2', 'net'].toSorted(byNumbers)).toEqual(['net', 'net.2', 'net.10']);
   });
 
   test('names win over the order of the file', () => {
