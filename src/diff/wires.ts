@@ -1,6 +1,7 @@
 import { isList, isObject, type Json, type JsonObject, listAt, objectAt, stringAt } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Call, Constant, Graph, Layer, Model } from '../ir/model.ts';
+import { countCallTensors, isCallTensor } from '../layers/call-tensors.ts';
 import { operationWord } from '../layers/operation.ts';
 import { formatFact } from './fact.ts';
 
@@ -126,7 +127,7 @@ function wireOf(
   const layer = call.layer === null ? undefined : layers.get(call.layer);
   // TensorFlow's operations are layers of a kind of their own; Keras 3's are none.
   const loose = call.layer === null || layer?.kind === 'operation';
-  const keywords = [...call.attrs].map(([key, value]) => ({ key, value, tensors: countTensors(value) }));
+  const keywords = [...call.attrs].map(([key, value]) => ({ key, value, tensors: countCallTensors(value) }));
   const named = call.inputs.filter((input) => typeof input === 'number');
   const behind = Math.min(
     named.length,
@@ -181,30 +182,9 @@ function isDefault(key: string, value: Json, kind: Kind | null): boolean {
   return value === TRAINS_BY_DEFAULT.has(kind);
 }
 
-/** A tensor among keyword arguments, as either generation writes it. */
-function isTensor(value: Json): boolean {
-  if (stringAt(value, 'class_name') === '__keras_tensor__') return true;
-  if (!isList(value) || value.length < 3 || value.length > 4) return false;
-  const [layer, node, tensor] = value;
-  return (
-    typeof layer === 'string' && layer !== '' && typeof node === 'number' && node >= 0 && typeof tensor === 'number'
-  );
-}
-
-function countTensors(value: Json): number {
-  let count = 0;
-  const stack: Json[] = [value];
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    if (isTensor(next)) count += 1;
-    else if (isList(next)) stack.push(...next);
-    else if (isObject(next)) stack.push(...next.values());
-  }
-  return count;
-}
-
 /** A literal as text that is the same for every release: `#` for a tensor, `1:5` for a slice. */
 function plainArgument(value: Json): Json {
-  if (isTensor(value)) return '#';
+  if (isCallTensor(value)) return '#';
   if (isList(value)) return value.map(plainArgument);
   if (!isObject(value)) return value;
   const inner = stringAt(value, 'class_name') === '__slice__' ? objectAt(value, 'config') : value;

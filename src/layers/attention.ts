@@ -1,4 +1,4 @@
-import { isList, isObject, type Json, type JsonObject, stringAt } from '../ir/json.ts';
+import type { JsonObject } from '../ir/json.ts';
 import type { Dim, NormAttrs, Shape } from '../ir/model.ts';
 import {
   attributeOf,
@@ -11,6 +11,7 @@ import {
   numberOrNull,
   numbersOf,
 } from './attribute.ts';
+import { countCallTensors } from './call-tensors.ts';
 import type { Expr, Family, Twin, TwinSource, TwinTensor, Variable } from './family.ts';
 import {
   assumed,
@@ -90,25 +91,12 @@ export function projection(
   ];
 }
 
-/** Number of tensors in a keyword argument, as either generation of Keras spells them. */
-function tensorsIn(value: Json): number {
-  let count = 0;
-  const stack: Json[] = [value];
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    const isHistory = isList(next) && typeof next[0] === 'string' && typeof next[1] === 'number';
-    if (isHistory || stringAt(next, 'class_name') === '__keras_tensor__') count += 1;
-    else if (isList(next)) stack.push(...next);
-    else if (isObject(next)) stack.push(...next.values());
-  }
-  return count;
-}
-
 /**
  * Query, value and key of a call, whether they stand by place or by name. Its other tensors are masks: those given by
  * name stand behind all others, in the order of `call`.
  */
 export function attentionInputs<T>(given: readonly T[], call: JsonObject): readonly (T | undefined)[] {
-  const counts = [...call].map(([name, value]) => [name, tensorsIn(value)] as const);
+  const counts = [...call].map(([name, value]) => [name, countCallTensors(value)] as const);
   let at = Math.max(given.length - counts.reduce((sum, [, count]) => sum + count, 0), 0);
   const placed = given.slice(0, at);
   const named = new Map<string, T | undefined>();

@@ -26,7 +26,7 @@ function layerOf(type: string, config: Config, version: string): Layer {
 }
 
 function sideOf(type: string, config: Config, version = '3.15.1'): Side {
-  const model = chain(null as never, [layerOf(type, config, version)]);
+  const model = chain([null, 4], [layerOf(type, config, version)]);
   return sideOfModel(version, { ...model, producer: { framework: 'keras', version, backend: 'tensorflow' } });
 }
 

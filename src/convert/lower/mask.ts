@@ -2,6 +2,7 @@ import { isList, isObject, type Json, type JsonObject, stringAt } from '../../ir
 import type { Kind } from '../../ir/kind.ts';
 import type { Layer, Model } from '../../ir/model.ts';
 import { isBelow, normNumber } from '../../layers/attribute.ts';
+import { countCallTensors, isCallTensor } from '../../layers/call-tensors.ts';
 import { operationWord } from '../../layers/operation.ts';
 import { type Emitted, plainAxes, type Result, sameAxes } from './context.ts';
 import type { Ref } from './lowered.ts';
@@ -78,23 +79,6 @@ const OWN: ReadonlySet<Kind> = new Set<Kind>([
   'rnn_container',
 ]);
 
-function isTensor(value: Json): boolean {
-  if (stringAt(value, 'class_name') === '__keras_tensor__') return true;
-  return isList(value) && value.length >= 3 && value.length <= 4 && typeof value[0] === 'string';
-}
-
-/** Number of tensors in a keyword argument, in the order in which a call's inputs list them. */
-function tensorsIn(value: Json): number {
-  let count = 0;
-  const stack: Json[] = [value];
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    if (isTensor(next)) count += 1;
-    else if (isList(next)) stack.push(...next);
-    else if (isObject(next)) stack.push(...next.values());
-  }
-  return count;
-}
-
 /** The tensors of a call: those given by place, and those given by name. */
 export interface Given<T> {
   readonly placed: readonly T[];
@@ -103,7 +87,7 @@ export interface Given<T> {
 
 /** Splits a call's tensors; keyword arguments stand behind the others, in the file's order. */
 export function givenBy<T>(attrs: JsonObject, inputs: readonly T[]): Given<T> {
-  const counts = [...attrs].map(([name, value]): [string, number] => [name, tensorsIn(value)]);
+  const counts = [...attrs].map(([name, value]): [string, number] => [name, countCallTensors(value)]);
   const total = counts.reduce((sum, [, count]) => sum + count, 0);
   let at = Math.max(inputs.length - total, 0);
   const placed = inputs.slice(0, at);
@@ -118,7 +102,7 @@ export function givenBy<T>(attrs: JsonObject, inputs: readonly T[]): Given<T> {
 
 /** Masks of an argument, one per value: null where the file states that there is none. */
 function spread(value: Json, masks: readonly Ref[]): readonly (Ref | null)[] {
-  if (isTensor(value) || !isList(value)) return masks.slice(0, 1);
+  if (isCallTensor(value) || !isList(value)) return masks.slice(0, 1);
   let next = 0;
   return value.map((item) => {
     if (item === null) return null;
