@@ -31,6 +31,8 @@ test.each(['keras', 'h5'])('multiply-accumulates of attention-mask.%s', async (s
     const scores = (queries: number, keys: number): number => queries * keys * 2 * (3 + 3);
     expect(layers.get('self')).toBe(3 * (5 * 6 * 6) + scores(5, 5) + 5 * 6 * 6);
     expect(layers.get('cross')).toBe(5 * 6 * 6 + 7 * 3 * 6 + 7 * 4 * 6 + scores(5, 7) + 5 * 6 * 6);
+    // Two heads of four: its third tensor is the mask, not the key.
+    expect(layers.get('grouped')).toBe(3 * (5 * 6 * 8) + 5 * 5 * 2 * (4 + 4) + 5 * 8 * 6);
   } finally {
     await value.close();
   }
