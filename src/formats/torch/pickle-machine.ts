@@ -3,7 +3,7 @@ import { BnsumError, type ErrorCode } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { OPCODE_NAMES } from './opcodes.ts';
 import type { FindingCode, PickleEvent, PickleFinding } from './pickle-event.ts';
-import { isNode, type PickleValue } from './pickle-value.ts';
+import { isNode, type PickleValue, type TupleNode } from './pickle-value.ts';
 
 export interface PickleOptions {
   /** For messages: 'model.pt!data.pkl'. */
@@ -46,12 +46,17 @@ export interface Machine {
   /** Memo entries 0, 1, 2 … as writers number them; others (a sparse PUT) go to `memoFar`. */
   readonly memo: PickleValue[];
   readonly memoFar: Map<number | bigint, PickleValue>;
+  /** Tuples of whole numbers by a hash of them, for sharing; a place that is taken goes to the newcomer. */
+  readonly tuples: (TupleNode | undefined)[];
   readonly events: PickleEvent[];
   /** Events of listed names, each once. */
   readonly folded: PickleEvent[];
   readonly findings: PickleFinding[];
   readonly findingCounts: Map<FindingCode, number>;
 }
+
+/** Places for tuples that are shared: a power of two. */
+const SHARED_TUPLES = 1024;
 
 export function makeMachine(bytes: Uint8Array, start: number, options: PickleOptions): Machine {
   const machine: Machine = {
@@ -73,6 +78,7 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     place: () => placeOf(machine),
     memo: [],
     memoFar: new Map(),
+    tuples: new Array<TupleNode | undefined>(SHARED_TUPLES).fill(undefined),
     events: [],
     folded: [],
     findings: [],

@@ -72,40 +72,51 @@ function misfit({ file, name }: StridedFacts, reason: string): BnsumError {
   return new BnsumError({ code: 'MALFORMED', file, place: name, reason });
 }
 
-/** A class, not a literal with a closure: a large checkpoint has 100,000 of them. */
+/** A class, not a literal with a closure, and flat: a large checkpoint has 100,000 of them. */
 class StridedTensor implements Tensor {
-  readonly #facts: StridedFacts;
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
   readonly byteLength: number;
+  readonly encoding: Encoding;
   readonly identity: string;
+  readonly #file: string;
+  readonly #strides: readonly number[];
+  readonly #offset: number;
+  readonly #bytes: StorageBytes;
+  readonly #refusal: string | undefined;
 
   constructor(facts: StridedFacts, byteLength: number) {
-    this.#facts = facts;
+    this.name = facts.name;
+    this.dtype = facts.dtype;
+    this.shape = facts.shape;
     this.byteLength = byteLength;
+    this.encoding = facts.encoding;
     this.identity = identityOf(facts);
-  }
-
-  get name(): string {
-    return this.#facts.name;
-  }
-
-  get dtype(): DType {
-    return this.#facts.dtype;
-  }
-
-  get shape(): readonly number[] {
-    return this.#facts.shape;
-  }
-
-  get encoding(): Encoding {
-    return this.#facts.encoding;
+    this.#file = facts.file;
+    this.#strides = facts.strides;
+    this.#offset = facts.offset;
+    this.#bytes = facts.storage;
+    this.#refusal = facts.refusal;
   }
 
   get storage(): string {
-    return this.#facts.storage.id;
+    return this.#bytes.id;
   }
 
   readInto(start: readonly number[], count: readonly number[], into: Uint8Array, signal?: AbortSignal): Promise<void> {
-    return readStrided(this.#facts, start, count, into, signal);
+    const facts: StridedFacts = {
+      file: this.#file,
+      name: this.name,
+      dtype: this.dtype,
+      shape: this.shape,
+      strides: this.#strides,
+      offset: this.#offset,
+      storage: this.#bytes,
+      encoding: this.encoding,
+      refusal: this.#refusal,
+    };
+    return readStrided(facts, start, count, into, signal);
   }
 }
 

@@ -168,22 +168,15 @@ function step(m: Machine): PickleValue | undefined {
       pushMark(m);
       return undefined;
     case 0x74: // TUPLE
-      return tuple(popMark(m));
+      return markedTuple(m);
     case 0x29: // EMPTY_TUPLE
-      return tuple([]);
+      return EMPTY_TUPLE;
     case 0x85: // TUPLE1
-      return tuple([pop(m)]);
-    case 0x86: {
-      // TUPLE2
-      const second = pop(m);
-      return tuple([pop(m), second]);
-    }
-    case 0x87: {
-      // TUPLE3
-      const third = pop(m);
-      const second = pop(m);
-      return tuple([pop(m), second, third]);
-    }
+      return shortTuple(m, 1);
+    case 0x86: // TUPLE2
+      return shortTuple(m, 2);
+    case 0x87: // TUPLE3
+      return shortTuple(m, 3);
     case 0x51: // BINPERSID
       return persist(m, pop(m));
     case 0x50: {
@@ -382,8 +375,55 @@ function stepRare(m: Machine): PickleValue | undefined {
   }
 }
 
+const EMPTY_TUPLE: TupleNode = { kind: 'tuple', items: [] };
+
 function tuple(items: readonly PickleValue[]): TupleNode {
   return { kind: 'tuple', items };
+}
+
+/** Everything above the last mark as a tuple. */
+function markedTuple(m: Machine): TupleNode {
+  const length = m.size - m.base;
+  if (length === 0 || length > LIMITS.tensorRank) return tuple(popMark(m));
+  const made = shortTuple(m, length);
+  popMark(m);
+  return made;
+}
+
+/**
+ * The topmost values as a tuple. Sizes and strides repeat from tensor to tensor: equal ones, which nothing can change,
+ * are one tuple.
+ */
+function shortTuple(m: Machine, length: number): TupleNode {
+  const from = m.size - length;
+  if (from < m.base) fail(m, 'MALFORMED', 'stack underflow');
+  let hash = length;
+  for (let at = from; at < m.size; at += 1) {
+    const value = m.stack[at];
+    if (typeof value !== 'number' || (value | 0) !== value) return tuple(takeTop(m, from));
+    hash = (Math.imul(hash, 31) + value) | 0;
+  }
+  const place = hash & (m.tuples.length - 1);
+  const known = m.tuples[place];
+  if (known !== undefined && isSame(m, known.items, from, length)) {
+    m.size = from;
+    return known;
+  }
+  const made = tuple(takeTop(m, from));
+  m.tuples[place] = made;
+  return made;
+}
+
+function takeTop(m: Machine, from: number): PickleValue[] {
+  const items = m.stack.slice(from, m.size);
+  m.size = from;
+  return items;
+}
+
+function isSame(m: Machine, items: readonly PickleValue[], from: number, length: number): boolean {
+  if (items.length !== length) return false;
+  for (let at = 0; at < length; at += 1) if (items[at] !== m.stack[from + at]) return false;
+  return true;
 }
 
 function float(value: number): PickleValue {
