@@ -2,10 +2,10 @@ import { type Fold, planFolding } from '../graph/fold.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
-import { layersByPath } from '../ir/layer-index.ts';
+import { layerTree } from '../ir/layer-index.ts';
 import type { Layer, Model, Weight, WeightClass } from '../ir/model.ts';
 import { type Count, minus, plus, total } from './count.ts';
-import { childrenOf, type Entries, type Entry, entriesOf } from './entries.ts';
+import { type Entries, type Entry, entriesOf } from './entries.ts';
 import { accountOptimizer, type OptimizerAccount } from './optimizer.ts';
 import { countable, counts, firstOwners, measure, RULES, type Rule, type RuleName, type Tally } from './rules.ts';
 
@@ -57,8 +57,8 @@ export interface Accounting {
   readonly totals: Totals;
   /** Stored bytes by the same rules; Keras divides them by powers of 1024. */
   readonly bytes: Readonly<Record<RuleName, Count | null>>;
-  /** In the order of the model's layers. */
-  readonly layers: ReadonlyMap<string, LayerAccount>;
+  /** One for each of the model's layers, in their order. */
+  readonly layers: readonly LayerAccount[];
   /** Tensors of the model by element type, each identity once, optimizer left out; largest first. */
   readonly dtypes: readonly DTypeTotal[];
   readonly optimizer: OptimizerAccount;
@@ -68,36 +68,27 @@ export interface Accounting {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-const NO_COUNTS: LayerCounts = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
-
-function addCounts(a: LayerCounts, b: LayerCounts): LayerCounts {
-  return {
-    keras: plus(a.keras, b.keras),
-    torch: plus(a.torch, b.torch),
-    buffers: plus(a.buffers, b.buffers),
-    bytes: plus(a.bytes, b.bytes),
-  };
-}
-
 type Sums = { -readonly [K in keyof LayerCounts]: LayerCounts[K] };
 
-function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, LayerAccount> {
-  const accounts = new Map<string, { readonly own: Sums; subtree: LayerCounts }>();
-  for (const layer of model.layers) {
+function addCounts(into: Sums, more: LayerCounts): void {
+  into.keras = plus(into.keras, more.keras);
+  into.torch = plus(into.torch, more.torch);
+  into.buffers = plus(into.buffers, more.buffers);
+  into.bytes = plus(into.bytes, more.bytes);
+}
+
+function layerAccounts(model: Model, entries: Entries): readonly LayerAccount[] {
+  const { layers } = model;
+  const accounts: { readonly own: Sums; subtree: Sums }[] = [];
+  for (let at = 0; at < layers.length; at += 1) {
     const own: Sums = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
     // A leaf's sum is its own counts, the same object.
-    accounts.set(layer.path, { own, subtree: own });
+    accounts.push({ own, subtree: own });
   }
   const add = (rule: Rule, all: readonly Entry[], key: 'keras' | 'torch' | 'buffers', hasBytes: boolean): void => {
-    // Entries of one layer follow each other.
-    let layer: string | undefined;
-    let own: Sums | undefined;
     for (const entry of countable(rule, all)) {
       if (!counts(rule, entry)) continue;
-      if (entry.layer !== layer) {
-        layer = entry.layer;
-        own = accounts.get(layer)?.own;
-      }
+      const own = accounts[entry.at]?.own;
       if (own === undefined) continue;
       own[key] = plus(own[key], entry.elements);
       if (hasBytes) own.bytes = plus(own.bytes, entry.bytes);
@@ -108,22 +99,20 @@ function layerAccounts(model: Model, entries: Entries): ReadonlyMap<string, Laye
   add(RULES['torch.parameters'], entries.torch, 'torch', !ofKeras);
   add(RULES['torch.buffers'], entries.torch, 'buffers', !ofKeras);
 
-  const children = childrenOf(model);
+  const { parents, firstChildren, nextSiblings, firstRoot } = layerTree(model);
   // Parents before children, then summed from the leaves up.
-  const parents: { readonly path: string; readonly below: readonly Layer[] }[] = [];
-  const queue: (string | null)[] = [null];
-  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
-    const below = children.get(path);
-    if (below === undefined) continue;
-    if (path !== null) parents.push({ path, below });
-    for (const child of below) if (children.has(child.path)) queue.push(child.path);
+  const order: number[] = [];
+  for (let root = firstRoot; root >= 0; root = nextSiblings[root] ?? -1) order.push(root);
+  for (let index = 0; index < order.length; index += 1) {
+    const at = order[index] ?? -1;
+    for (let child = firstChildren[at] ?? -1; child >= 0; child = nextSiblings[child] ?? -1) order.push(child);
   }
-  for (const { path, below } of parents.reverse()) {
-    const account = accounts.get(path);
-    if (account === undefined) continue;
-    let sum: LayerCounts = account.own;
-    for (const child of below) sum = addCounts(sum, accounts.get(child.path)?.subtree ?? NO_COUNTS);
-    account.subtree = sum;
+  for (const at of order.reverse()) {
+    const child = accounts[at];
+    const parent = accounts[parents[at] ?? -1];
+    if (child === undefined || parent === undefined) continue;
+    if (parent.subtree === parent.own) parent.subtree = { ...parent.own };
+    addCounts(parent.subtree, child.subtree);
   }
   return accounts;
 }
@@ -152,10 +141,9 @@ function foldingOf(model: Model): readonly Fold[] | null {
 }
 
 function foldedSize(model: Model, entries: Entries, folding: readonly Fold[]): Count {
-  const layers = layersByPath(model);
   let size = total(folding.map((fold) => fold.elementsAfter));
   for (const entry of firstOwners(entries.torch)) {
-    if (survivesFolding(entry, layers.get(entry.layer))) size = plus(size, entry.elements);
+    if (survivesFolding(entry, model.layers[entry.at])) size = plus(size, entry.elements);
   }
   return size;
 }
@@ -232,9 +220,9 @@ export function account(model: Model): Accounting {
   };
 }
 
-function requireRowsToAddUp(totals: Totals, layers: ReadonlyMap<string, LayerAccount>): void {
+function requireRowsToAddUp(totals: Totals, layers: readonly LayerAccount[]): void {
   const rows: Sums = { keras: 0, torch: 0, buffers: 0, bytes: 0 };
-  for (const { own } of layers.values()) {
+  for (const { own } of layers) {
     rows.keras = plus(rows.keras, own.keras);
     rows.torch = plus(rows.torch, own.torch);
     rows.buffers = plus(rows.buffers, own.buffers);

@@ -3,7 +3,7 @@ import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import { byteLengthOf, type DType } from '../ir/dtype.ts';
 import { isBnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
-import { layersByPath } from '../ir/layer-index.ts';
+import { type LayerTree, layerTree } from '../ir/layer-index.ts';
 import type { Layer, Model, NormAttrs, Shape, Weight, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinModule, TwinSource, TwinTensor } from '../layers/family.ts';
 import { familyOfKind, twinOf } from '../layers/registry.ts';
@@ -12,6 +12,8 @@ import { familyOfKind, twinOf } from '../layers/registry.ts';
 export interface Entry {
   /** The layer whose row shows it. */
   readonly layer: string;
+  /** That layer's place in the model's list. */
+  readonly at: number;
   /** Keras' variable word or the state_dict name below the layer. */
   readonly role: string;
   readonly class: WeightClass;
@@ -34,31 +36,10 @@ export interface Entries {
   readonly torch: readonly Entry[];
   /** Layers counted by their own tensors for want of a twin. */
   readonly untwinned: ReadonlySet<string>;
-  /** Classes of the twin's modules by layer path. */
-  readonly types: ReadonlyMap<string, readonly string[]>;
+  /** Classes of the twin's modules by the layer's place in the model's list. */
+  readonly types: ReadonlyMap<number, readonly string[]>;
   readonly diagnostics: readonly Diagnostic[];
 }
-
-/** Children of each layer, in file order; the key null holds the layers without a parent among the model's layers. */
-export function childrenOf(model: Model): ReadonlyMap<string | null, readonly Layer[]> {
-  const known = childrenByModel.get(model);
-  if (known !== undefined) return known;
-  const paths = layersByPath(model);
-  const children = new Map<string | null, Layer[]>();
-  for (const layer of model.layers) {
-    const key = layer.parent !== null && layer.parent !== layer.path && paths.has(layer.parent) ? layer.parent : null;
-    const list = children.get(key);
-    if (list) list.push(layer);
-    else children.set(key, [layer]);
-  }
-  childrenByModel.set(model, children);
-  return children;
-}
-
-/** A model does not change, so its nesting is worked out once. */
-const childrenByModel = new WeakMap<Model, ReadonlyMap<string | null, readonly Layer[]>>();
-
-const NO_CHILDREN: ReadonlyMap<string | null, readonly Layer[]> = new Map();
 
 /** Input shapes of the first call of each layer, where a graph knows them. */
 export function inputsOfLayers(model: Model): ReadonlyMap<string, readonly Shape[]> {
@@ -80,10 +61,11 @@ export function inputsOfLayers(model: Model): ReadonlyMap<string, readonly Shape
   return inputs;
 }
 
-function ownEntry(layer: Layer, weight: Weight): Entry {
+function ownEntry(layer: Layer, at: number, weight: Weight): Entry {
   const elements = countElements(weight.tensor.shape, undefined, weight.tensor.name);
   return {
     layer: layer.path,
+    at,
     role: weight.role,
     class: weight.class,
     isParameter: weight.isParameter ?? weight.class === 'weight',
@@ -99,19 +81,31 @@ function ownEntry(layer: Layer, weight: Weight): Entry {
 
 interface Place {
   readonly layer: Layer;
+  /** Its place in the model's list. */
+  readonly at: number;
   readonly source: TwinSource;
   /** The same nesting as `source.children`. */
   readonly children: readonly Place[];
 }
 
-function placeOf(
-  layer: Layer,
-  children: ReadonlyMap<string | null, readonly Layer[]>,
-  inputs: ReadonlyMap<string, readonly Shape[]>,
-): Place {
-  // Depth is bounded by limits.moduleDepth, which the readers enforce.
-  const held = children.get(layer.path);
-  const below = held === undefined ? NO_PLACES : held.map((child) => placeOf(child, children, inputs));
+/** What twins are derived from: the layers, the inputs of their first calls. */
+interface Ground {
+  readonly layers: readonly Layer[];
+  readonly tree: LayerTree;
+  readonly inputs: ReadonlyMap<string, readonly Shape[]>;
+}
+
+/** `whole`: with everything below it. */
+function placeOf(ground: Ground, layer: Layer, at: number, whole: boolean): Place {
+  const { layers, tree, inputs } = ground;
+  let below = NO_PLACES;
+  if (whole) {
+    // Depth is bounded by limits.moduleDepth, which the readers enforce.
+    below = placesBelow(tree, at).flatMap((place) => {
+      const child = layers[place];
+      return child === undefined ? [] : placeOf(ground, child, place, true);
+    });
+  }
   const source: TwinSource = {
     path: layer.path,
     kind: layer.kind,
@@ -119,9 +113,15 @@ function placeOf(
     norm: layer.norm,
     weights: layer.weights,
     inputs: inputs.get(layer.path) ?? null,
-    children: held === undefined ? NO_SOURCES : below.map((place) => place.source),
+    children: below === NO_PLACES ? NO_SOURCES : below.map((place) => place.source),
   };
-  return { layer, source, children: below };
+  return { layer, at, source, children: below };
+}
+
+function placesBelow({ firstChildren, nextSiblings }: LayerTree, at: number): readonly number[] {
+  const places: number[] = [];
+  for (let child = firstChildren[at] ?? -1; child >= 0; child = nextSiblings[child] ?? -1) places.push(child);
+  return places;
 }
 
 const NO_PLACES: readonly Place[] = [];
@@ -229,9 +229,9 @@ function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>, in
     for (const tensor of twin.tensors) into.push(movedEntry(place, tensor));
     return;
   }
-  const owners: (string | null)[] = twin.tensors.map((tensor) => {
+  const owners: (Place | null)[] = twin.tensors.map((tensor) => {
     const child = sourcesOf(tensor.from)[0]?.child;
-    return child === undefined ? null : (placeAt(place, child)?.layer.path ?? place.layer.path);
+    return child === undefined ? null : (placeAt(place, child) ?? place);
   });
   // A filled tensor stands on the row of the tensor that it follows (the second bias of one direction of a Bidirectional).
   for (let index = 1; index < owners.length; index += 1) owners[index] ??= owners[index - 1] ?? null;
@@ -239,10 +239,11 @@ function twinEntries(place: Place, twin: Extract<Twin, { modules: unknown }>, in
   twin.tensors.forEach((tensor, index) => {
     const sources = sourcesOf(tensor.from).map(({ role, child }) => weightAt(place, role, child));
     const elements = countElements(tensor.shape, undefined, `${place.layer.path} ${tensor.name}`);
-    const owner = owners[index] ?? place.layer.path;
+    const owner = owners[index] ?? place;
     const givers = sources.length > 0 ? sources : weightsBelow(place).filter((weight) => weight.class === 'weight');
     into.push({
-      layer: owner,
+      layer: owner.layer.path,
+      at: owner.at,
       role: tensor.name,
       class: tensor.class,
       isParameter: tensor.isParameter,
@@ -273,6 +274,7 @@ function movedEntry(place: Place, tensor: TwinTensor): Entry {
   const trainable = giver === undefined ? null : giver.trainable;
   return {
     layer: path,
+    at: place.at,
     role: tensor.name,
     class: tensor.class,
     isParameter: tensor.isParameter,
@@ -281,10 +283,14 @@ function movedEntry(place: Place, tensor: TwinTensor): Entry {
     dtype: tensor.dtype,
     elements,
     bytes: byteLengthOf(tensor.dtype, elements),
-    // One flat text: the pieces of a concatenation would stay in memory beside it.
-    identity: ['twin:', identityOf(tensor.from, place)].join(''),
+    identity: movedIdentity(tensor.from, place),
     filled: false,
   };
+}
+
+/** One flat text: the pieces of a concatenation would stay in memory beside it. */
+function movedIdentity(from: Expr, place: Place): string {
+  return ['twin:', identityOf(from, place)].join('');
 }
 
 /** false as soon as one source is frozen, null when none is but one is not known. */
@@ -328,19 +334,22 @@ function isArgument(model: Model, layer: Layer): boolean {
  * A layer that holds tensors and has no twin counts its own on both sides and raises NO_TWIN.
  */
 export function entriesOf(model: Model): Entries {
-  const children = childrenOf(model);
-  const inputs = inputsOfLayers(model);
+  const { layers } = model;
+  const tree = layerTree(model);
+  const ground: Ground = { layers, tree, inputs: inputsOfLayers(model) };
   const own: Entry[] = [];
   const other: Entry[] = [];
   const untwinned = new Set<string>();
-  const types = new Map<string, readonly string[]>();
+  const types = new Map<number, readonly string[]>();
   const namesOf = new WeakMap<readonly TwinModule[], readonly string[]>();
   const known: KnownTwins = new WeakMap();
   const diagnostics: Diagnostic[] = [];
   const toward = model.dialect === 'keras' ? 'torch' : 'keras';
 
   const once = new Set<string>();
-  for (const layer of model.layers) {
+  for (let at = 0; at < layers.length; at += 1) {
+    const layer = layers[at];
+    if (layer === undefined) continue;
     for (const weight of layer.weights) {
       if (weight.class === 'seed' && model.dialect === 'keras') continue;
       if (model.dialect === 'onnx') {
@@ -348,51 +357,56 @@ export function entriesOf(model: Model): Entries {
         if (once.has(weight.tensor.identity)) continue;
         once.add(weight.tensor.identity);
       }
-      const entry = ownEntry(layer, weight);
-      own.push(entry);
+      own.push(ownEntry(layer, at, weight));
       if (weight.isParameter === null && layer.kind === 'unknown' && weight.class === 'weight') {
         diagnostics.push(note('CLASS_ASSUMED', { layer: layer.path, tensor: weight.tensor.name }));
       }
     }
   }
 
-  const visit = (layer: Layer): void => {
+  const visitBelow = (first: number): void => {
+    for (let child = first; child >= 0; child = tree.nextSiblings[child] ?? -1) visit(child);
+  };
+  const visit = (at: number): void => {
+    const layer = layers[at];
+    if (layer === undefined) return;
+    const first = tree.firstChildren[at] ?? -1;
     const family = familyOfKind(layer.kind);
     const isBare = layer.weights.length === 0 && !absorbsChildren(layer);
     if (isBare && (toward === 'torch' ? family?.toTorch : family?.toKeras) === undefined) {
       // A container, mostly: nothing of its own, and its children stand for themselves.
-      for (const child of children.get(layer.path) ?? []) visit(child);
+      visitBelow(first);
       return;
     }
     const whole = absorbsChildren(layer);
-    const place = placeOf(layer, whole ? children : NO_CHILDREN, inputs);
+    const place = placeOf(ground, layer, at, whole);
     const twin = twinLike(place, toward, known);
     const held = whole ? weightsBelow(place) : layer.weights;
     if (twin !== null && twin.refused === undefined) {
       twinEntries(place, twin, other);
       const names = namesOf.get(twin.modules) ?? twin.modules.map((module) => module.type);
       namesOf.set(twin.modules, names);
-      if (names.length > 0) types.set(layer.path, names);
+      if (names.length > 0) types.set(at, names);
     } else if (whole && layer.weights.length === 0 && (twin === null || layer.kind === 'time_distributed')) {
       // A wrapper that only forwards, around what is no single layer: its children stand for themselves.
-      for (const child of children.get(layer.path) ?? []) visit(child);
+      visitBelow(first);
       return;
     } else if (held.length > 0 && !isArgument(model, layer)) {
       untwinned.add(layer.path);
       diagnostics.push(
         note('NO_TWIN', { layer: layer.path }, { type: layer.type, toward, reason: twin?.refused ?? null }),
       );
-      const keepOwn = (at: Place): void => {
-        for (const weight of at.layer.weights) {
-          if (weight.class !== 'seed') other.push({ ...ownEntry(at.layer, weight) });
+      const keepOwn = (held: Place): void => {
+        for (const weight of held.layer.weights) {
+          if (weight.class !== 'seed') other.push(ownEntry(held.layer, held.at, weight));
         }
-        for (const child of at.children) keepOwn(child);
+        for (const child of held.children) keepOwn(child);
       };
       keepOwn(place);
     }
-    if (!whole) for (const child of children.get(layer.path) ?? []) visit(child);
+    if (!whole) visitBelow(first);
   };
-  for (const layer of children.get(null) ?? []) visit(layer);
+  visitBelow(tree.firstRoot);
 
   return toward === 'torch'
     ? { keras: own, torch: other, untwinned, types, diagnostics }

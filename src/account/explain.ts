@@ -1,6 +1,5 @@
 import { BnsumError } from '../ir/error.ts';
 import type { Kind } from '../ir/kind.ts';
-import { layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model } from '../ir/model.ts';
 import { type Accounting, survivesFolding } from './account.ts';
 import { type Count, minus, plus, total } from './count.ts';
@@ -115,30 +114,31 @@ export function apartKind(entry: Entry, layer: Layer | undefined): StepKind {
   return 'constants';
 }
 
-function kerasToTorch(model: Model, accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+function kerasToTorch(model: Model, accounting: Accounting): readonly Step[] {
+  const { layers } = model;
   const steps = gatherSteps<StepKind>();
   // What both call trained weights must come out equal, layer by layer; the rest has a name.
-  const gaps = new Map<string, Count>();
+  const gaps = new Array<Count>(layers.length).fill(0);
   const keras = RULES['keras.total'];
   for (const entry of countable(keras, accounting.entries.keras)) {
     if (!counts(keras, entry)) continue;
-    if (entry.class === 'weight') gaps.set(entry.layer, minus(gaps.get(entry.layer) ?? 0, entry.elements));
-    else steps.add(apartKind(entry, layers.get(entry.layer)), minus(0, entry.elements), entry.layer);
+    if (entry.class === 'weight') gaps[entry.at] = minus(gaps[entry.at] ?? 0, entry.elements);
+    else steps.add(apartKind(entry, layers[entry.at]), minus(0, entry.elements), entry.layer);
   }
   const parameters = RULES['torch.parameters'];
   for (const entry of countable(parameters, accounting.entries.torch)) {
     if (!counts(parameters, entry)) continue;
     if (!entry.filled) {
-      gaps.set(entry.layer, plus(gaps.get(entry.layer) ?? 0, entry.elements));
+      gaps[entry.at] = plus(gaps[entry.at] ?? 0, entry.elements);
       continue;
     }
-    const kind = layers.get(entry.layer)?.kind ?? 'unknown';
+    const kind = layers[entry.at]?.kind ?? 'unknown';
     const filledKind = RECURRENT.has(kind) ? 'second_bias' : NORMS.has(kind) ? 'filled_scale' : 'filled';
     steps.add(filledKind, entry.elements, entry.layer);
   }
-  for (const layer of model.layers) {
-    const gap = gaps.get(layer.path) ?? 0;
-    if (gap === 0) continue;
+  for (const [at, gap] of gaps.entries()) {
+    const layer = layers[at];
+    if (gap === 0 || layer === undefined) continue;
     // Read from PyTorch's side, the two biases become one by adding, so neither is filled.
     const recurrent = RECURRENT.has(layer.kind) && model.dialect !== 'keras' && gap > 0;
     steps.add(recurrent ? 'second_bias' : 'restructured', gap, layer.path);
@@ -154,24 +154,24 @@ function firstOf(entries: readonly Entry[]): (entry: Entry) => boolean {
   return (entry) => first.has(entry);
 }
 
-function torchToState(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+function torchToState({ layers }: Model, accounting: Accounting): readonly Step[] {
   const steps = gatherSteps<StepKind>();
   const all = accounting.entries.torch;
   const isFirst = firstOf(all);
   for (const entry of all) {
     if (!isFirst(entry)) steps.add('repeated_keys', entry.elements, entry.layer);
-    else if (!entry.isParameter) steps.add(apartKind(entry, layers.get(entry.layer)), entry.elements, entry.layer);
+    else if (!entry.isParameter) steps.add(apartKind(entry, layers[entry.at]), entry.elements, entry.layer);
   }
   return steps.take(ORDER);
 }
 
-function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, Layer>): readonly Step[] {
+function stateToInference({ layers }: Model, accounting: Accounting): readonly Step[] {
   const steps = gatherSteps<StepKind>();
   const isFirst = firstOf(accounting.entries.torch);
   for (const entry of accounting.entries.torch) {
     if (!isFirst(entry)) steps.add('repeated_keys', minus(0, entry.elements), entry.layer);
-    else if (!survivesFolding(entry, layers.get(entry.layer))) {
-      const kind = entry.isParameter ? 'folded_affine' : apartKind(entry, layers.get(entry.layer));
+    else if (!survivesFolding(entry, layers[entry.at])) {
+      const kind = entry.isParameter ? 'folded_affine' : apartKind(entry, layers[entry.at]);
       steps.add(kind, minus(0, entry.elements), entry.layer);
     }
   }
@@ -186,18 +186,17 @@ function stateToInference(accounting: Accounting, layers: ReadonlyMap<string, La
  * of a compiled Keras model. Every stage is exact: a remainder throws BnsumError INTERNAL.
  */
 export function explain(model: Model, accounting: Accounting): Explanation {
-  const layers = layersByPath(model);
   const { totals } = accounting;
   const keras: Landmark = { rule: 'keras.total', elements: totals.keras.total };
   const torch: Landmark = { rule: 'torch.parameters', elements: totals.torch.parameters };
   const state: Landmark = { rule: 'state.elements', elements: totals.state.elements };
   const stages = [
-    stage(keras, kerasToTorch(model, accounting, layers), torch),
-    stage(torch, torchToState(accounting, layers), state),
+    stage(keras, kerasToTorch(model, accounting), torch),
+    stage(torch, torchToState(model, accounting), state),
   ];
   if (totals.inference.elements !== null) {
     const inference: Landmark = { rule: 'inference.elements', elements: totals.inference.elements };
-    stages.push(stage(state, stateToInference(accounting, layers), inference));
+    stages.push(stage(state, stateToInference(model, accounting), inference));
   }
   if (totals.keras.totalCompiled !== null) {
     const compiled: Landmark = { rule: 'keras.totalCompiled', elements: totals.keras.totalCompiled };

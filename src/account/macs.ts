@@ -1,9 +1,8 @@
-import { layersByPath } from '../ir/layer-index.ts';
+import { childrenByPath, layersByPath } from '../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../ir/model.ts';
 import type { BoundLayer } from '../layers/family.ts';
 import { bindLayer } from '../layers/registry.ts';
 import { type Count, plus, times } from './count.ts';
-import { childrenOf } from './entries.ts';
 import { callsOfLayers } from './tools.ts';
 
 export interface MacCounts {
@@ -30,7 +29,7 @@ function shapesOf(graph: Graph, ids: Call['inputs']): readonly Shape[] | null {
 /** Multiply-accumulates of each layer for one sample, every call counted. Null without a graph or without shapes. */
 export function countMacs(model: Model): MacCounts {
   const layers = new Map<string, Count | null>();
-  const children = childrenOf(model);
+  const children = childrenByPath(model);
   const byPath = layersByPath(model);
   const bind = (layer: Layer): BoundLayer =>
     bindLayer({ ...layer, children: (children.get(layer.path) ?? []).map(bind) });

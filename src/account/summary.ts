@@ -247,8 +247,8 @@ export function summarise(
   // A wrapper's inner layer is in no graph; its shape follows from the wrapper's call.
   const shapeOf = (path: string): SummaryLayer['outputShape'] =>
     outputShapeOf(connections.outputs.get(path) ?? inferredShapeOf(model, path) ?? undefined);
-  const layers = model.layers.map((layer): SummaryLayer => {
-    const counts = accounting.layers.get(layer.path);
+  const layers = model.layers.map((layer, at): SummaryLayer => {
+    const counts = accounting.layers[at];
     const shown = layer.container ? counts?.subtree : counts?.own;
     const own = counts?.own;
     const holdsOwn = own !== undefined && (own.keras !== 0 || own.torch !== 0 || own.buffers !== 0);

@@ -1,4 +1,3 @@
-import { layersByPath } from '../ir/layer-index.ts';
 import type { Model } from '../ir/model.ts';
 import type { Accounting } from './account.ts';
 import { type Count, plus, times } from './count.ts';
@@ -78,7 +77,6 @@ const UNSEEN_MODULES: ReadonlySet<string> = new Set([
  * module; it stops at an LSTM, whose output is a tuple.
  */
 function torchsummary(model: Model, accounting: Accounting): Omit<ToolFigure, 'tool'> {
-  const kinds = layersByPath(model);
   const { types } = accounting.entries;
   const hasLstm = [...new Set(types.values())].some((list) => list.includes('LSTM'));
   if (hasLstm || model.layers.some((layer) => layer.kind === 'lstm' && layer.weights.length > 0)) {
@@ -93,8 +91,8 @@ function torchsummary(model: Model, accounting: Accounting): Omit<ToolFigure, 't
   for (const entry of accounting.entries.torch) {
     const word = entry.role.slice(entry.role.lastIndexOf('.') + 1);
     if (!entry.isParameter || (word !== 'weight' && word !== 'bias')) continue;
-    const layer = kinds.get(entry.layer);
-    const unseen = types.get(entry.layer)?.some((type) => UNSEEN_MODULES.has(type));
+    const layer = model.layers[entry.at];
+    const unseen = types.get(entry.at)?.some((type) => UNSEEN_MODULES.has(type));
     if (unseen === true || layer?.kind === 'attention') continue;
     const key = `${entry.layer}/${entry.role}`;
     if (seen.has(key)) continue;

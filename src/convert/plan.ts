@@ -2,7 +2,7 @@ import { type Diagnostic, note } from '../ir/diagnostic.ts';
 import type { DType } from '../ir/dtype.ts';
 import { BnsumError } from '../ir/error.ts';
 import { stringAt } from '../ir/json.ts';
-import { layersByPath } from '../ir/layer-index.ts';
+import { childrenByPath, layersByPath } from '../ir/layer-index.ts';
 import type { Layer, Model, NormAttrs, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import type { Expr, Twin, TwinSource } from '../layers/family.ts';
 import { type FoldRecord, foldModel } from './fold.ts';
@@ -227,16 +227,9 @@ function contextOf(model: Model): {
   children: ReadonlyMap<string, readonly Layer[]>;
   inputs: ReadonlyMap<string, readonly Shape[] | null>;
 } {
-  const children = new Map<string, Layer[]>();
-  for (const layer of model.layers) {
-    if (layer.parent === null) continue;
-    const list = children.get(layer.parent);
-    if (list === undefined) children.set(layer.parent, [layer]);
-    else list.push(layer);
-  }
   return {
     layers: layersByPath(model),
-    children,
+    children: childrenByPath(model),
     inputs: inputsOfFirstCalls(model),
   };
 }

@@ -325,6 +325,7 @@ export function sideOfModel(label: string, model: Model): Side {
   // A .weights.h5 without its architecture keeps its layers in groups of that name, which are no layers.
   const bare = model.dialect === 'keras' && !known;
   const held = bare ? model.layers.filter((layer) => layer.weights.length > 0 || !isGroup(layer.path)) : model.layers;
+  const accounts = new Map(model.layers.map((layer, at) => [layer, accounting.layers[at]]));
   const layers = held.map((original): SideLayer => {
     const layer = bare ? { ...original, path: ungrouped(original.path), parent: parentOf(original.parent) } : original;
     const shapes = connections.outputs.get(layer.path);
@@ -334,7 +335,7 @@ export function sideOfModel(label: string, model: Model): Side {
         : shapes.length === 1
           ? (shapes[0] ?? null)
           : shapes;
-    const own = accounting.layers.get(original.path)?.own;
+    const own = accounts.get(original)?.own;
     return {
       path: layer.path,
       parent: layer.parent,

@@ -53,10 +53,16 @@ class GroupShapes implements Shapes {
   }
 }
 
-interface Group {
+/** A path that owns tensors, that the file describes, or that such a path lies below. */
+interface Module {
   readonly path: string;
-  /** Role to tensor, in the file's order. */
-  readonly members: Map<string, RawTensor>;
+  /** null at the top. */
+  readonly parent: Module | null;
+  readonly facts: ModuleFacts | undefined;
+  /** Role to tensor, in the file's order; undefined where it owns none. */
+  members: Map<string, RawTensor> | undefined;
+  hasChildren: boolean;
+  made: boolean;
 }
 
 /**
@@ -74,44 +80,69 @@ export function recogniseLayers(
   modules: ReadonlyMap<string, ModuleFacts>,
   file: string,
 ): Outcome<readonly Layer[]> {
-  const groups = groupTensors(tensors, modules);
-  const parents = new Set<string>();
-  for (const path of groups.keys()) addAncestors(path, parents);
-  for (const path of modules.keys()) addAncestors(path, parents);
+  const tree = new ModuleTree(modules);
+  const owners = groupTensors(tensors, modules, tree);
+  const described: Module[] = [];
+  for (const path of modules.keys()) {
+    const module = tree.at(path);
+    if (!isPart(path, modules)) described.push(module);
+  }
   const notes = makeNotes(file);
   const shared = new Map<string, NormAttrs>();
   const layers: Layer[] = [];
-  const made = new Set<string>();
-  const make = (path: string): void => {
-    if (made.has(path)) return;
-    made.add(path);
-    const facts = modules.get(path);
-    const group = groups.get(path);
-    // The root module is the Model itself; it is a row only for tensors of its own.
-    if (path === '' && group === undefined) return;
-    if (layers.length >= LIMITS.layers) {
-      throw new BnsumError({ code: 'LIMIT', file, reason: `more than ${LIMITS.layers} layers` });
+  const make = (module: Module): void => {
+    const above: Module[] = [];
+    for (let one: Module | null = module; one !== null && !one.made; one = one.parent) above.push(one);
+    for (const one of above.reverse()) {
+      one.made = true;
+      // The root module is the Model itself; it is a row only for tensors of its own.
+      if (one.path === '' && one.members === undefined) continue;
+      if (layers.length >= LIMITS.layers) {
+        throw new BnsumError({ code: 'LIMIT', file, reason: `more than ${LIMITS.layers} layers` });
+      }
+      layers.push(makeLayer(one, notes, shared));
     }
-    layers.push(makeLayer(path, group, facts, parents.has(path), notes, shared));
   };
-  const withAncestors = (path: string): void => {
-    for (let dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
-      const above = path.slice(0, dot);
-      if (parents.has(above)) make(above);
-    }
-    make(path);
-  };
-  for (const path of modules.keys()) if (!isPart(path, modules)) withAncestors(path);
-  for (const path of groups.keys()) withAncestors(path);
+  for (const module of described) make(module);
+  for (const module of owners) make(module);
   return { value: layers, diagnostics: notes.diagnostics() };
 }
 
-function addAncestors(path: string, into: Set<string>): void {
-  for (let dot = path.lastIndexOf('.'); dot >= 0; dot = path.lastIndexOf('.', dot - 1)) {
-    const above = path.slice(0, dot);
-    if (into.has(above)) return;
-    into.add(above);
-    if (dot === 0) return;
+/** The modules by path, each with those that it lies in. */
+class ModuleTree {
+  readonly #facts: ReadonlyMap<string, ModuleFacts>;
+  readonly #byPath = new Map<string, Module>();
+
+  constructor(facts: ReadonlyMap<string, ModuleFacts>) {
+    this.#facts = facts;
+  }
+
+  /** The module of a path, made with its ancestors when it is asked for first. */
+  at(path: string): Module {
+    const known = this.#byPath.get(path);
+    if (known !== undefined) return known;
+    const missing = [path];
+    let parent: Module | null = null;
+    for (let dot = path.lastIndexOf('.'); dot >= 0; dot = dot === 0 ? -1 : path.lastIndexOf('.', dot - 1)) {
+      const above = path.slice(0, dot);
+      const found = this.#byPath.get(above);
+      if (found !== undefined) {
+        parent = found;
+        break;
+      }
+      missing.push(above);
+    }
+    let module = this.#add(missing.pop() ?? path, parent);
+    for (let next = missing.pop(); next !== undefined; next = missing.pop()) module = this.#add(next, module);
+    return module;
+  }
+
+  #add(path: string, parent: Module | null): Module {
+    if (parent !== null) parent.hasChildren = true;
+    const facts = this.#facts.get(path);
+    const module: Module = { path, parent, facts, members: undefined, hasChildren: false, made: false };
+    this.#byPath.set(path, module);
+    return module;
   }
 }
 
@@ -127,29 +158,40 @@ function isPart(path: string, modules: ReadonlyMap<string, ModuleFacts>): boolea
   return owner !== undefined && modules.get(owner)?.type === 'MultiheadAttention';
 }
 
-/** Splits keys into module path and role; parts of a module (parametrizations, out_proj) stay with it. */
+/**
+ * Splits keys into module path and role; parts of a module (parametrizations, out_proj) stay with it. Gives the modules
+ * that own tensors, in the file's order.
+ */
 function groupTensors(
   tensors: readonly RawTensor[],
   modules: ReadonlyMap<string, ModuleFacts>,
-): ReadonlyMap<string, Group> {
-  const groups = new Map<string, Group>();
+  tree: ModuleTree,
+): readonly Module[] {
+  const owners: Module[] = [];
   const attention = new Set<string>();
   for (const { name } of tensors) {
     if (!name.includes('_proj_weight')) continue;
     const match = PROJECTION.exec(name);
     if (match !== null) attention.add(match[1] ?? '');
   }
+  let last: Module | undefined;
   for (const raw of tensors) {
-    const path = ownerOf(raw.name, attention, modules);
-    const role = path === '' ? raw.name : raw.name.slice(path.length + 1);
-    let group = groups.get(path);
-    if (group === undefined) {
-      group = { path, members: new Map() };
-      groups.set(path, group);
+    // Tensors of one module follow each other.
+    const owner =
+      last !== undefined && isDirectly(raw.name, last.path) ? last : tree.at(ownerOf(raw.name, attention, modules));
+    if (owner.members === undefined) {
+      owner.members = new Map();
+      owners.push(owner);
     }
-    group.members.set(role, raw);
+    owner.members.set(owner.path === '' ? raw.name : raw.name.slice(owner.path.length + 1), raw);
+    last = owner;
   }
-  return groups;
+  return owners;
+}
+
+/** Whether a key is that path, '.', and a plain role. */
+function isDirectly(name: string, path: string): boolean {
+  return name.lastIndexOf('.') === path.length && name.startsWith(path) && !name.includes('parametrizations.');
 }
 
 function ownerOf(name: string, attention: ReadonlySet<string>, modules: ReadonlyMap<string, ModuleFacts>): string {
@@ -164,18 +206,11 @@ function ownerOf(name: string, attention: ReadonlySet<string>, modules: Readonly
   return path;
 }
 
-function makeLayer(
-  path: string,
-  group: Group | undefined,
-  facts: ModuleFacts | undefined,
-  hasChildren: boolean,
-  notes: Notes,
-  shared: Map<string, NormAttrs>,
-): Layer {
+function makeLayer(module: Module, notes: Notes, shared: Map<string, NormAttrs>): Layer {
+  const { path, facts, members, hasChildren } = module;
   const type = facts?.type ?? '';
   const attrs = facts?.attrs ?? EMPTY_OBJECT;
-  const dot = path.lastIndexOf('.');
-  const parent = dot < 0 ? null : path.slice(0, dot);
+  const parent = module.parent?.path ?? null;
   // Written out, not spread: a spread gives every object a shape of its own, which 100,000 layers pay for.
   const layer = (container: boolean, kind: Kind, norm: NormAttrs, weights: readonly Weight[]): Layer => ({
     path,
@@ -188,7 +223,7 @@ function makeLayer(
     norm,
     weights,
   });
-  if (group === undefined) {
+  if (members === undefined) {
     const family = familyOfType('torch', type);
     if (family !== undefined && !hasChildren) {
       return layer(false, family.kind, family.normalise(type, attrs, 'torch', ''), NO_WEIGHTS);
@@ -197,14 +232,14 @@ function makeLayer(
     return layer(hasChildren, isModel ? 'model' : 'unknown', NOTHING, NO_WEIGHTS);
   }
   const family = familyOfType('torch', type);
-  const guess = readGroup(path, new GroupShapes(group.members), type);
+  const guess = readGroup(path, new GroupShapes(members), type);
   const isOwn = family !== undefined || holdsParameters(type);
   const kind: Kind = family?.kind ?? (holdsParameters(type) ? 'unknown' : guess.kind);
   if (!isOwn && guess.kind !== 'unknown' && guess.confidence !== 'certain') {
     notes.guessed(guess.kind, guess.confidence, path);
   }
   const known = guess.kind === kind ? guess : undefined;
-  return layer(false, kind, neutral(kind, type, attrs, known, shared), weightsOf(group, kind, type, isOwn, notes));
+  return layer(false, kind, neutral(kind, type, attrs, known, shared), weightsOf(members, kind, type, isOwn, notes));
 }
 
 const NOTHING: NormAttrs = {};
@@ -249,10 +284,16 @@ function merge(family: Family, kind: Kind, type: string, attrs: JsonObject, gues
   return { ...norm, ...known, ...axes, ...open };
 }
 
-function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes: Notes): readonly Weight[] {
+function weightsOf(
+  members: ReadonlyMap<string, RawTensor>,
+  kind: Kind,
+  type: string,
+  isOwn: boolean,
+  notes: Notes,
+): readonly Weight[] {
   const weights: Weight[] = [];
-  for (const [role, raw] of group.members) {
-    const buffer = bufferClass(role, group.members, type);
+  for (const [role, raw] of members) {
+    const buffer = bufferClass(role, members, type);
     let isParameter = raw.isParameter;
     let weightClass: WeightClass;
     if (isParameter !== null) weightClass = isParameter ? 'weight' : (buffer ?? 'constant');
@@ -267,7 +308,7 @@ function weightsOf(group: Group, kind: Kind, type: string, isOwn: boolean, notes
       notes.assumed(raw.name);
     } else {
       const isKnown = isOwn || kind !== 'unknown';
-      const isOfClass = isKnown && isOwnParameter(role, group.members, kind, type);
+      const isOfClass = isKnown && isOwnParameter(role, members, kind, type);
       isParameter = isOfClass || canBeTrained(raw.tensor.dtype);
       weightClass = isParameter ? 'weight' : 'constant';
       if (isOfClass || (isKnown && !isParameter)) notes.inferred(isParameter);

@@ -1,6 +1,7 @@
 import type { Count } from '../account/count.ts';
 import { order } from '../account/count.ts';
 import type { Summary, SummaryLayer } from '../account/summary.ts';
+import { parentsOf } from '../ir/layer-index.ts';
 import type { SortKey, ViewOptions } from './view.ts';
 
 /** A layer as a row: how deep it stands, and whether it is a container's own share. */
@@ -14,13 +15,10 @@ export interface Row {
   readonly buffers: Count;
 }
 
-/** How many containers each layer stands in. */
-function levelsOf(layers: readonly SummaryLayer[]): ReadonlyMap<string, number> {
-  const levels = new Map<string, number>();
-  for (const layer of layers) {
-    const above = layer.parent === null ? undefined : levels.get(layer.parent);
-    levels.set(layer.path, above === undefined ? 0 : above + 1);
-  }
+/** How many containers each layer stands in, in the order of the list. */
+function levelsOf(layers: readonly SummaryLayer[]): readonly number[] {
+  const levels: number[] = [];
+  for (const above of parentsOf(layers)) levels.push(above < 0 ? 0 : (levels[above] ?? 0) + 1);
   return levels;
 }
 
@@ -39,14 +37,19 @@ export function matcherOf(pattern: string): (text: string) => boolean {
 /** Layers whose path or name fits the pattern, and what stands below a container that fits. */
 export function selectLayers(layers: readonly SummaryLayer[], pattern: string | null): readonly SummaryLayer[] {
   if (pattern === null) return layers;
+  const isChosen = chooserOf(pattern);
+  return layers.filter(isChosen);
+}
+
+function chooserOf(pattern: string): (layer: SummaryLayer) => boolean {
   const fits = matcherOf(pattern);
   const chosen = new Set<string>();
-  return layers.filter((layer) => {
+  return (layer) => {
     const below = layer.parent !== null && chosen.has(layer.parent);
     if (!below && !fits(layer.path) && !fits(layer.name)) return false;
     chosen.add(layer.path);
     return true;
-  });
+  };
 }
 
 function compare(a: Row, b: Row, key: SortKey): number {
@@ -70,8 +73,10 @@ function compare(a: Row, b: Row, key: SortKey): number {
 export function rowsOf(summary: Summary, options: ViewOptions): readonly Row[] {
   const levels = levelsOf(summary.layers);
   const rows: Row[] = [];
-  for (const layer of selectLayers(summary.layers, options.layer)) {
-    const level = levels.get(layer.path) ?? 0;
+  const isChosen = options.layer === null ? null : chooserOf(options.layer);
+  for (const [at, layer] of summary.layers.entries()) {
+    if (isChosen !== null && !isChosen(layer)) continue;
+    const level = levels[at] ?? 0;
     if (options.depth !== null && level >= options.depth) continue;
     rows.push({ layer, level, own: false, keras: layer.keras, torch: layer.torch, buffers: layer.buffers });
     const openBelow = options.depth === null || level + 1 < options.depth;

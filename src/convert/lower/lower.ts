@@ -2,7 +2,7 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { EMPTY_OBJECT } from '../../ir/json.ts';
 import type { Kind } from '../../ir/kind.ts';
-import { layersByPath } from '../../ir/layer-index.ts';
+import { childrenByPath, layersByPath } from '../../ir/layer-index.ts';
 import type { Call, Graph, Layer, Model, Shape } from '../../ir/model.ts';
 import type { BoundLayer, Twin, TwinSource } from '../../layers/family.ts';
 import { bindLayer, familyOfKind, twinOf } from '../../layers/registry.ts';
@@ -116,7 +116,7 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     model,
     options,
     layers,
-    children: childrenOf(model),
+    children: childrenByPath(model),
     callCounts: countCalls(model),
     twins: new Map(),
     firstInputs: inputsOfFirstCalls(model),
@@ -144,17 +144,6 @@ export function lowerModel(model: Model, options: LowerOptions): Lowered {
     helpers: work.helpers,
     diagnostics: work.diagnostics,
   };
-}
-
-function childrenOf(model: Model): Map<string, Layer[]> {
-  const children = new Map<string, Layer[]>();
-  for (const layer of model.layers) {
-    if (layer.parent === null) continue;
-    const list = children.get(layer.parent);
-    if (list === undefined) children.set(layer.parent, [layer]);
-    else list.push(layer);
-  }
-  return children;
 }
 
 function countCalls(model: Model): Map<string, number> {

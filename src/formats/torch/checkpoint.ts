@@ -379,7 +379,8 @@ function readTensors(
   const tensors: RawTensor[] = [];
   const skipped: string[] = [];
   const lazy: string[] = [];
-  const names = new Set<string>();
+  // The keys of a dict are distinct; their texts are, as long as each is the key itself.
+  let distinct = isDict(value);
   const take = (name: string, item: PickleValue): void => {
     if (!isTensorValue(item)) {
       if (isUninitialised(item)) {
@@ -389,28 +390,37 @@ function readTensors(
       // Packed parameters of quantised modules: a tuple of weight and bias.
       const parts = isTuple(item) && item.items.some((part) => isTensorValue(part)) ? item.items : undefined;
       if (parts === undefined) skipped.push(name);
-      else for (const [index, part] of parts.entries()) if (isTensorValue(part)) take(`${name}.${index}`, part);
+      else {
+        distinct = false;
+        for (const [index, part] of parts.entries()) if (isTensorValue(part)) take(`${name}.${index}`, part);
+      }
       return;
     }
-    if (names.has(name)) {
-      throw new BnsumError({
-        code: 'AMBIGUOUS',
-        file: context.file,
-        place: name,
-        reason: 'two keys that read the same',
-      });
-    }
-    names.add(name);
     const { tensor, isParameter, requiresGrad } = readTensorValue(item, name, context);
     // A state_dict holds detached tensors: only a rebuilt Parameter, or a flag that is set, says something.
     const trainable = isParameter === true || requiresGrad === true ? requiresGrad : null;
     tensors.push({ name, tensor, isParameter, trainable });
   };
   if (kind === 'scattered') for (const [name, item] of walkTensors(value, context.file, '', 'model')) take(name, item);
-  else if (isDict(value)) for (const [key, item] of value.entries) take(keyText(key), item);
-  else if (isTensorValue(value)) take('tensor', value);
+  else if (isDict(value)) {
+    for (const [key, item] of value.entries) {
+      if (typeof key !== 'string') distinct = false;
+      take(keyText(key), item);
+    }
+  } else if (isTensorValue(value)) take('tensor', value);
   else for (const [index, item] of (itemsOf(value) ?? []).entries()) take(String(index), item);
+  if (!distinct) requireDistinctNames(tensors, context.file);
   return { tensors, skipped, lazy };
+}
+
+function requireDistinctNames(tensors: readonly RawTensor[], file: string): void {
+  const names = new Set<string>();
+  for (const { name } of tensors) {
+    if (names.has(name)) {
+      throw new BnsumError({ code: 'AMBIGUOUS', file, place: name, reason: 'two keys that read the same' });
+    }
+    names.add(name);
+  }
 }
 
 /** The tensors of every optimizer in the checkpoint, named by their keys. */
