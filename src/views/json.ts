@@ -6,7 +6,7 @@ function scalarText(value: unknown): string | null {
       return String(value);
     case 'number':
       // JSON has no words for these: they are strings.
-      return Number.isFinite(value) ? JSON.stringify(value) : JSON.stringify(String(value));
+      return Number.isFinite(value) ? String(value) : JSON.stringify(String(value));
     case 'string':
     case 'boolean':
       return JSON.stringify(value);
@@ -67,7 +67,9 @@ function jsonText(value: unknown, indent: string): string {
       text += `${text === '' ? '{' : ','}\n${inner}${JSON.stringify(key)}: ${jsonText(member, inner)}`;
     }
   } else {
-    for (const [key, member] of Object.entries(value as object)) {
+    const record = value as Readonly<Record<string, unknown>>;
+    for (const key of Object.keys(record)) {
+      const member = record[key];
       if (member === undefined) continue;
       text += `${text === '' ? '{' : ','}\n${inner}${openingOf(key)}${jsonText(member, inner)}`;
     }

@@ -143,9 +143,55 @@ export function countOf(value: PickleValue | undefined): number | undefined {
 /** Shared by all empty dicts: every tensor brings one along. */
 const NO_ENTRIES: ReadonlyMap<PickleValue, PickleValue> = new Map();
 
+/**
+ * The entries of a dict of one, as the `_metadata` of a state_dict has them at every module: a Map of its own costs many
+ * times as much.
+ */
+class OneEntry implements ReadonlyMap<PickleValue, PickleValue> {
+  readonly #key: PickleValue;
+  readonly #value: PickleValue;
+  readonly size = 1;
+
+  constructor(key: PickleValue, value: PickleValue) {
+    this.#key = key;
+    this.#value = value;
+  }
+
+  has(key: PickleValue): boolean {
+    // As a Map compares: NaN is itself, 0 and -0 are one.
+    return key === this.#key || Object.is(key, this.#key);
+  }
+
+  get(key: PickleValue): PickleValue | undefined {
+    return this.has(key) ? this.#value : undefined;
+  }
+
+  forEach(visit: (value: PickleValue, key: PickleValue, map: ReadonlyMap<PickleValue, PickleValue>) => void): void {
+    visit(this.#value, this.#key, this);
+  }
+
+  entries(): MapIterator<[PickleValue, PickleValue]> {
+    return new Map([[this.#key, this.#value]]).entries();
+  }
+
+  keys(): MapIterator<PickleValue> {
+    return new Map([[this.#key, this.#value]]).keys();
+  }
+
+  values(): MapIterator<PickleValue> {
+    return new Map([[this.#key, this.#value]]).values();
+  }
+
+  [Symbol.iterator](): MapIterator<[PickleValue, PickleValue]> {
+    return this.entries();
+  }
+}
+
 export function putEntry(dict: DictNode, key: PickleValue, value: PickleValue): void {
-  if (dict.entries === NO_ENTRIES) dict.entries = new Map();
-  (dict.entries as Map<PickleValue, PickleValue>).set(key, value);
+  const { entries } = dict;
+  if (entries instanceof Map && entries !== NO_ENTRIES) entries.set(key, value);
+  else if (entries.size === 0 || entries.has(key)) dict.entries = new OneEntry(key, value);
+  else dict.entries = new Map([...entries, [key, value]]);
 }
 
 export function makeDict(type: string): DictNode {

@@ -4,6 +4,7 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { readCheckpoint } from './checkpoint.ts';
+import { KeyTable } from './key-table.ts';
 import type { PickleRun } from './pickle-event.ts';
 import type { PickleValue, StorageNode } from './pickle-value.ts';
 import type { RawModel } from './raw-model.ts';
@@ -122,12 +123,15 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
     });
   }
   const label = `${file}!${member.name}`;
-  const known = new Map<string, StorageNode>();
+  const known = new KeyTable<StorageNode>();
+  const prefix = root + folder;
+  const records = new KeyTable<ZipMember>();
+  for (const one of zip.members) if (one.name.startsWith(prefix)) records.set(one.name, one, prefix.length);
   const run = unpickle(await zip.read(member, LIMITS.pickleBytes), 0, {
     file: label,
     persist(id, place) {
       const node = readStorageId(id, known, label, place);
-      node.bytes ??= storageIn(archive, folder, node, label, place);
+      node.bytes ??= storageIn(archive, records.get(node.key), prefix, node, label, place);
       return node;
     },
   });
@@ -152,28 +156,32 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
 
 function storageIn(
   archive: TorchArchive,
-  folder: string,
+  member: ZipMember | undefined,
+  prefix: string,
   node: StorageNode,
   label: string,
   place: () => string,
 ): StorageBytes {
-  const name = `${archive.root}${folder}${node.key}`;
-  const member = archive.zip.get(name);
   const needed = storageByteLength(node);
   if (member === undefined) {
     // An empty storage needs no record; every other one does.
     if (needed > 0) {
-      throw new BnsumError({ code: 'MALFORMED', file: label, place: place(), reason: `the file holds no ${name}` });
+      throw new BnsumError({
+        code: 'MALFORMED',
+        file: label,
+        place: place(),
+        reason: `the file holds no ${prefix}${node.key}`,
+      });
     }
   } else if (member.size !== needed) {
     throw new BnsumError({
       code: 'MALFORMED',
       file: label,
       place: place(),
-      reason: `storage ${node.key} needs ${needed} bytes (${node.length} × ${node.dtype ?? 'bytes'}), ${name} has ${member.size}`,
+      reason: `storage ${node.key} needs ${needed} bytes (${node.length} × ${node.dtype ?? 'bytes'}), ${member.name} has ${member.size}`,
     });
   }
-  return recordBytes(archive, member, needed, name);
+  return recordBytes(archive, member, needed, member?.name ?? prefix + node.key);
 }
 
 /**

@@ -8,16 +8,17 @@ export function storageByteLength(node: StorageNode): number {
   return node.dtype === null ? node.length : node.length * Math.max(1, bitsOf(node.dtype) / 8);
 }
 
+/** The storages that a stream has named, by key. */
+interface KnownStorages {
+  get(key: string): StorageNode | undefined;
+  set(key: string, node: StorageNode): unknown;
+}
+
 /**
  * What `('storage', class, key, location, numel[, view])` names. The location is ignored: it says where the storage
  * lived, not what it holds. Throws BnsumError for a class that is no storage, or counts that are no counts.
  */
-export function readStorageId(
-  id: PickleValue,
-  known: Map<string, StorageNode>,
-  file: string,
-  place: () => string,
-): StorageNode {
+export function readStorageId(id: PickleValue, known: KnownStorages, file: string, place: () => string): StorageNode {
   const refusal = (reason: string): BnsumError => new BnsumError({ code: 'MALFORMED', file, place: place(), reason });
   const parts = itemsOf(id) ?? [];
   if (parts[0] !== 'storage' || parts.length < 5 || parts.length > 6) {
