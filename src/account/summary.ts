@@ -2,7 +2,7 @@ import { outputShapeOf as inferredShapeOf } from '../graph/infer.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
-import type { Dialect, Layer, Model, NormValue, Shape, WeightClass } from '../ir/model.ts';
+import type { Dialect, Layer, Model, NormValue, Shape, Weight, WeightClass } from '../ir/model.ts';
 import { complement, shortest } from '../layers/decimal.ts';
 import type { Accounting, Totals } from './account.ts';
 import { connect } from './connections.ts';
@@ -83,6 +83,13 @@ export interface Summary {
       readonly version: string | null;
       readonly backend: string | null;
     };
+    /** Class and attributes of a whole PyTorch module, which has no row of its own. */
+    readonly type?: string;
+    readonly attrs?: JsonObject;
+    /** SHA-256 of what the file holds of the computation besides layers, by part; absent: nothing. */
+    readonly program?: Readonly<Record<string, string>>;
+    /** Tensors that are no part of the state and count in no total; absent: the file cannot tell. */
+    readonly constants?: readonly SummaryWeight[];
   };
   readonly totals: Totals & { readonly macs?: Count | null };
   /** Stored bytes by the rules of the totals. */
@@ -179,7 +186,7 @@ function batchNormFacts(layer: Layer): BatchNormFacts {
   };
 }
 
-function weightRow({ role, class: weightClass, tensor }: Layer['weights'][number]): SummaryWeight {
+function weightRow({ role, class: weightClass, tensor }: Pick<Weight, 'role' | 'class' | 'tensor'>): SummaryWeight {
   const row = {
     role,
     name: tensor.name,
@@ -195,6 +202,24 @@ function weightRow({ role, class: weightClass, tensor }: Layer['weights'][number
   return {
     ...row,
     encoding: encoding.kind === 'sparse' ? encoding.layout : encoding.kind === 'quantised' ? encoding.scheme : kind,
+  };
+}
+
+/** The members for what is neither a layer nor counted. */
+function besidesLayers({
+  rootType,
+  rootAttrs,
+  program,
+  constants,
+}: Model['origin']): Pick<Summary['model'], 'type' | 'attrs' | 'program' | 'constants'> {
+  return {
+    ...(rootType === undefined || rootAttrs === undefined ? {} : { type: rootType, attrs: rootAttrs }),
+    ...(program === undefined
+      ? {}
+      : { program: Object.fromEntries([...program].map(([part, hash]) => [part, hash()])) }),
+    ...(constants === undefined || constants.length === 0
+      ? {}
+      : { constants: constants.map((tensor) => weightRow({ role: tensor.name, class: 'constant', tensor })) }),
   };
 }
 
@@ -294,6 +319,7 @@ export function summarise(
         version: nullIfEmpty(model.producer.version),
         backend: nullIfEmpty(model.producer.backend),
       },
+      ...besidesLayers(model.origin),
     },
     totals: macs === null ? totals : { ...totals, macs: macs.total },
     bytes: {

@@ -22,6 +22,11 @@ const SIGNATURES: readonly (readonly [offset: number, bytes: string, name: strin
   [4, 'TFL3', 'a TensorFlow Lite model, which is not read; use the Keras model behind it'],
 ];
 
+/** How the shards of a distributed checkpoint of PyTorch become one file. */
+export function mergeAdvice(folder: string): string {
+  return `merge it into one file with python -m torch.distributed.checkpoint.format_utils dcp_to_torch ${folder} model.pt`;
+}
+
 const HDF5 = '\x89HDF\r\n\x1a\n';
 /** The last eight bytes of a table in LevelDB's format. */
 const TABLE_MAGIC = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];

@@ -131,6 +131,14 @@ export type Change =
       readonly before: Shape | readonly (Shape | null)[];
       readonly after: Shape | readonly (Shape | null)[];
     }
+  | {
+      readonly code: 'program';
+      readonly at: Where;
+      readonly part: string;
+      /** SHA-256. */
+      readonly before: string;
+      readonly after: string;
+    }
   | { readonly code: 'swapped'; readonly at: Where; readonly roles: readonly [string, string] }
   | {
       readonly code: 'hash';
@@ -162,6 +170,8 @@ export interface NotCompared {
     | 'layer'
     | 'policy'
     | 'ambiguous'
+    | 'program'
+    | 'constants'
     | 'optimizer';
   /** The attribute's name, or a reason in a word. */
   readonly name: string;
@@ -223,6 +233,7 @@ export function categoriesOf(change: Change): ReadonlySet<Category> {
       found.add('trainable').add('changed');
       break;
     case 'wiring':
+    case 'program':
     case 'outputs':
       found.add('wiring').add('changed');
       break;

@@ -3,7 +3,7 @@ import { isBnsumError } from '../ir/error.ts';
 import type { Tensor } from '../ir/model.ts';
 import type { Change, NotCompared, Where } from './change.ts';
 import { type CompareOptions, hashOf, leaveOut, type Work, weightPairs, whereOf } from './compare-work.ts';
-import type { LayerPair, Pairing } from './pair.ts';
+import type { LayerPair } from './pair.ts';
 import type { Side, SideLayer, SideWeight } from './side.ts';
 import { type Buffers, compareValues, hasValues } from './values.ts';
 
@@ -18,18 +18,19 @@ export interface ValueTally {
 /** Values and hashes of every pair, as far as the options and the files give them; null: none was asked for. */
 export async function compareAllValues(
   work: Work,
-  pairing: Pairing,
+  pairs: readonly LayerPair[],
   options: CompareOptions,
   buffers: Buffers,
 ): Promise<ValueTally | null> {
-  const hashed = (side: Side): boolean =>
-    side.layers.some((layer) => layer.weights.some((weight) => weight.sha256 !== null));
+  const hashed = ({ layers, constants }: Side): boolean =>
+    layers.some((layer) => layer.weights.some((weight) => weight.sha256 !== null)) ||
+    (constants ?? []).some((weight) => weight.sha256 !== null);
   const fromLock = hashed(work.a) || hashed(work.b);
   if (options.values === null && !fromLock) return null;
   let compared = 0;
   let elements: Count = 0;
   const counts = { weight: 0, statistic: 0, other: 0 };
-  for (const pair of pairing.pairs) {
+  for (const pair of pairs) {
     const at = whereOf(pair.a, pair.b);
     const changed = new Map<string, Change>();
     for (const [one, other] of weightPairs(pair).both) {

@@ -67,6 +67,11 @@ export function leaveOut(
   if (entry.value !== undefined && !sameFact(entry.value, value)) entry.value = undefined;
 }
 
+/** Whether an attribute that one side lacks is absent there: not between two forms of a PyTorch file. */
+export function ofOneWriter({ a, b }: Work): boolean {
+  return a.dialect !== 'torch' || a.from === 'lock' || b.from === 'lock' || a.format === b.format;
+}
+
 /** The calls of both sides; null: one of them keeps none. */
 export function wiresOfBoth({ a, b }: Work): readonly [AllWires, AllWires] | null {
   return a.wires == null || b.wires == null ? null : [a.wires, b.wires];

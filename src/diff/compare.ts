@@ -1,22 +1,23 @@
 import { type Count, minus, plus, total } from '../account/count.ts';
 import type { PairExplanation } from '../account/explain-pair.ts';
-import { EMPTY_OBJECT, isList, isObject, type Json } from '../ir/json.ts';
+import { isList, type Json } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Shape } from '../ir/model.ts';
 import { type Category, type Change, categoriesOf, type NotCompared, type Where } from './change.ts';
+import { compareConfig, compareConstants, compareProgram, compareRoots } from './compare-model.ts';
 import { compareAllValues, type ValueTally } from './compare-values.ts';
 import { compareOrder, compareWiring } from './compare-wiring.ts';
 import {
   type CompareOptions,
   hashOf,
   leaveOut,
+  ofOneWriter,
   type Trouble,
   type Work,
   weightPairs,
   whereOf,
   wiresOfBoth,
 } from './compare-work.ts';
-import { defaultOf } from './config-facts.ts';
 import { sameFact } from './fact.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
 import { DERIVED, hasOwnNames, RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
@@ -88,8 +89,12 @@ export async function compareSides(
     compareWiring(work, pairing, partners);
     compareOrder(work, pairing);
   }
+  compareRoots(work);
+  compareProgram(work);
+  const constants = compareConstants(work);
   for (const layer of pairing.ambiguous) leaveOut(work, 'ambiguous', 'order', 'both', layer.path);
-  const values = await compareAllValues(work, pairing, options, buffers);
+  const valued = constants === null ? pairing.pairs : [...pairing.pairs, constants];
+  const values = await compareAllValues(work, valued, options, buffers);
 
   const kept: Change[] = [];
   let ignored = 0;
@@ -318,7 +323,7 @@ function compareLayer(
     if (!a.known && (b.known || a.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'a', a.path);
     else if (!b.known && (a.known || b.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'b', a.path);
     else work.changes.push({ code: 'kind', at, before: a.type || a.kind, after: b.type || b.kind });
-  } else if (a.kind === 'unknown' && className(a.type) !== className(b.type) && a.type !== '' && b.type !== '') {
+  } else if (a.kind === 'unknown' && a.type !== '' && b.type !== '' && !sameClass(work, a.type, b.type)) {
     work.changes.push({ code: 'kind', at, before: a.type, after: b.type });
   }
   const tensors = compareTensors(work, pair, at, partners);
@@ -337,9 +342,12 @@ function compareLayer(
   }
 }
 
-/** Keras 3 writes `package>Class` in one container and `Class` in the other. */
-function className(type: string): string {
-  return type.slice(type.lastIndexOf('>') + 1);
+/** Keras 3 writes `package>Class` in one container and `Class` in the other; TorchScript may leave out the module. */
+function sameClass(work: Work, a: string, b: string): boolean {
+  const mark = ofOneWriter(work) ? '>' : /.*[.>]/;
+  const nameOf = (type: string): string =>
+    typeof mark === 'string' ? type.slice(type.lastIndexOf(mark) + 1) : type.replace(mark, '');
+  return nameOf(a) === nameOf(b);
 }
 
 interface TensorChanges {
@@ -460,25 +468,6 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
     work.changes.push({ code: 'attribute', at, name, before: before ?? null, after: after ?? null });
   }
   for (const { change } of [...tensors.added, ...tensors.removed]) if (!told.has(change)) work.changes.push(change);
-}
-
-/** What the files' own configs say besides; an absent key is the default. */
-function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void {
-  if (work.across || !a.known || !b.known) return;
-  const [one, other] = [a.facts.get('config'), b.facts.get('config')];
-  const left = isObject(one) ? one : EMPTY_OBJECT;
-  const right = isObject(other) ? other : EMPTY_OBJECT;
-  for (const name of new Set([...left.keys(), ...right.keys()])) {
-    const [before, after] = [left.get(name), right.get(name)];
-    if (sameFact(before ?? null, after ?? null)) continue;
-    work.changes.push({
-      code: 'attribute',
-      at,
-      name,
-      before: before ?? defaultOf(name, after ?? null),
-      after: after ?? defaultOf(name, before ?? null),
-    });
-  }
 }
 
 /** Whether an axis counts from the end; two ways of counting without the rank say nothing. */

@@ -14,7 +14,17 @@ import {
 import type { Shape } from '../ir/model.ts';
 import { formatLines } from './fact.ts';
 import { countsOf, nameOf, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
-import { classOf, countAt, dialectOf, kindOf, shapeAt, sizesOf, stringsAt, totalsOf } from './side-summary.ts';
+import {
+  classOf,
+  countAt,
+  dialectOf,
+  kindOf,
+  programAt,
+  shapeAt,
+  sizesOf,
+  stringsAt,
+  totalsOf,
+} from './side-summary.ts';
 import { hashTensor, hasValues, newBuffers } from './values.ts';
 import { wiresAt, wiresJson } from './wires.ts';
 
@@ -91,27 +101,26 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
   const renamed = (path: string): string => paths.get(path) ?? path;
   const buffers = newBuffers();
   const layers: Json[] = [];
+  const lockedRow = async (weight: SideWeight, hash: boolean): Promise<Json> => {
+    const readable = weight.tensor !== null && weight.tensor.encoding.kind === 'dense' && hasValues(weight.tensor);
+    const sha256 =
+      hash && readable && weight.tensor !== null ? await hashTensor(weight.tensor, buffers, options.signal) : undefined;
+    return object({
+      role: weight.role,
+      class: weight.class,
+      shape: weight.shape,
+      dtype: weight.dtype,
+      trainable: weight.trainable ?? undefined,
+      tied: weight.tied === null ? undefined : tiedName(weight.tied, renamed),
+      sha256,
+    });
+  };
+  const constants: Json[] = [];
+  for (const weight of side.constants ?? []) constants.push(await lockedRow(weight, options.hash('')));
   for (const layer of side.layers) {
     const weights: Json[] = [];
     const hash = options.hash(layer.path);
-    for (const weight of layer.weights) {
-      const readable = weight.tensor !== null && weight.tensor.encoding.kind === 'dense' && hasValues(weight.tensor);
-      const sha256 =
-        hash && readable && weight.tensor !== null
-          ? await hashTensor(weight.tensor, buffers, options.signal)
-          : undefined;
-      weights.push(
-        object({
-          role: weight.role,
-          class: weight.class,
-          shape: weight.shape,
-          dtype: weight.dtype,
-          trainable: weight.trainable ?? undefined,
-          tied: weight.tied === null ? undefined : tiedName(weight.tied, renamed),
-          sha256,
-        }),
-      );
-    }
+    for (const weight of layer.weights) weights.push(await lockedRow(weight, hash));
     const raw =
       layer.kind === 'unknown' || layer.kind === 'wrapper' || layer.kind === 'lambda' || side.dialect !== 'keras';
     layers.push(
@@ -136,7 +145,12 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     $schema: LOCK_SCHEMA,
     version: LOCK_VERSION,
     rules: RULE_VERSION,
-    model: object({ file: options.file, dialect: side.dialect, type: side.rootType }),
+    model: object({
+      file: options.file,
+      dialect: side.dialect,
+      type: side.rootType,
+      facts: side.rootFacts ?? undefined,
+    }),
     totals: object({
       keras: object({
         total: count('keras.total'),
@@ -158,6 +172,8 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     inputShapes: side.inputShapes === null ? undefined : (side.inputShapes as Json),
     outputs: side.outputs === null ? undefined : side.outputs.map(renamed),
     wires: side.wires == null ? undefined : wiresJson(side.wires, renamed),
+    program: side.program == null ? undefined : new Map(side.program),
+    constants: side.constants == null ? undefined : constants,
     layers,
   });
   return `${formatLines(json)}\n`;
@@ -232,6 +248,10 @@ export function sideOfLock(label: string, json: Json): Side {
     outputs: stringsAt(json, 'outputs'),
     wires: wiresAt(json.get('wires')),
     ...(rootType === undefined ? {} : { rootType }),
+    rootFacts: objectAt(objectAt(json, 'model'), 'facts') ?? null,
+    program: programAt(json),
+    constants:
+      listAt(json, 'constants')?.map((weight, at) => lockedWeight(weight, '', label, `constants[${at}]`)) ?? null,
     model: null,
     accounting: null,
   };
@@ -285,7 +305,7 @@ function lockedWeight(weight: Json, path: string, label: string, place: string):
   return {
     role,
     class: classOf(stringAt(weight, 'class'), label, place),
-    name: `${path}/${role}`,
+    name: path === '' ? role : `${path}/${role}`,
     shape,
     dtype: stringAt(weight, 'dtype') ?? '',
     elements,

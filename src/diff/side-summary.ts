@@ -16,6 +16,7 @@ import {
 import { KINDS, type Kind } from '../ir/kind.ts';
 import type { Dialect, Dim, Shape, WeightClass } from '../ir/model.ts';
 import { complement } from '../layers/decimal.ts';
+import { describeLayer } from '../layers/recognise.ts';
 import { familyOfKind } from '../layers/registry.ts';
 import {
   countsOf,
@@ -80,6 +81,13 @@ function dimOf(value: Json): Dim {
   return typeof value === 'number' || value === '?' ? (value as Dim) : null;
 }
 
+/** The hashes under `program`; null without any. */
+export function programAt(json: Json | undefined): ReadonlyMap<string, string> | null {
+  const found = objectAt(json, 'program');
+  if (found === undefined) return null;
+  return new Map([...found].filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+}
+
 /** A shape, or a list of shapes, or null. */
 export function shapeAt(value: Json | undefined): SideLayer['outputShape'] {
   if (!isList(value)) return null;
@@ -125,6 +133,24 @@ function bytesOf(bytes: JsonObject | undefined, dialect: Dialect): Count | null 
   return parameters === null || buffers === null ? null : plus(parameters, buffers);
 }
 
+function summaryWeight(weight: Json, label: string, place: string): SideWeight {
+  const shape = sizesOf(isObject(weight) ? weight.get('shape') : undefined, label, place);
+  return {
+    role: stringAt(weight, 'role') ?? '',
+    class: classOf(stringAt(weight, 'class'), label, place),
+    name: stringAt(weight, 'name') ?? '',
+    shape,
+    dtype: stringAt(weight, 'dtype') ?? '',
+    elements: shape.reduce((product, axis) => product * axis, 1),
+    bytes: countAt(weight, 'bytes') ?? 0,
+    trainable: null,
+    tied: null,
+    tensor: null,
+    sha256: null,
+    filled: false,
+  };
+}
+
 /** A summary in bnsum's JSON form as a side. It holds no values. Throws BnsumError MALFORMED. */
 export function sideOfSummary(label: string, json: Json): Side {
   if (!isObject(json)) throw malformed(label, '', 'is not a JSON object');
@@ -151,7 +177,13 @@ export function sideOfSummary(label: string, json: Json): Side {
     const attrs = objectAt(layer, 'attrs') ?? EMPTY_OBJECT;
     const parent = stringAt(layer, 'parent') ?? null;
     const outputShape = shapeAt(isObject(layer) ? layer.get('outputShape') : undefined);
-    const norm = familyOfKind(kind)?.normalise(type, attrs, dialect, release, backend) ?? {};
+    const weights = (listAt(layer, 'weights') ?? []).map((weight, at) =>
+      summaryWeight(weight, label, `${place}.weights[${at}]`),
+    );
+    const norm =
+      dialect === 'torch' && weights.length > 0
+        ? describeLayer(kind, type, attrs, path, new Map(weights.map((weight) => [weight.role, weight.shape])))
+        : (familyOfKind(kind)?.normalise(type, attrs, dialect, release, backend) ?? {});
     const told = describedFacts({ kind, type, norm, attrs }, rankOf(outputShape), {
       dialect,
       version: release,
@@ -182,24 +214,7 @@ export function sideOfSummary(label: string, json: Json): Side {
       facts: found,
       outputShape,
       inputs: stringsAt(layer, 'inputs'),
-      weights: (listAt(layer, 'weights') ?? []).map((weight, at): SideWeight => {
-        const here = `${place}.weights[${at}]`;
-        const shape = sizesOf(isObject(weight) ? weight.get('shape') : undefined, label, here);
-        return {
-          role: stringAt(weight, 'role') ?? '',
-          class: classOf(stringAt(weight, 'class'), label, here),
-          name: stringAt(weight, 'name') ?? '',
-          shape,
-          dtype: stringAt(weight, 'dtype') ?? '',
-          elements: shape.reduce((product, axis) => product * axis, 1),
-          bytes: countAt(weight, 'bytes') ?? 0,
-          trainable: null,
-          tied: null,
-          tensor: null,
-          sha256: null,
-          filled: false,
-        };
-      }),
+      weights,
       keras: count('keras'),
       torch: count('torch'),
       buffers: count('buffers'),
@@ -222,7 +237,30 @@ export function sideOfSummary(label: string, json: Json): Side {
     chain: chain === true,
     inputShapes: null,
     outputs: null,
+    ...(stringAt(facts, 'type') === undefined ? {} : { rootType: stringAt(facts, 'type') ?? '' }),
+    rootFacts: rootFactsAt(facts, layers, { dialect, version: release, backend }),
+    program: programAt(facts),
+    constants: constantsAt(facts, label),
     model: null,
     accounting: null,
   };
+}
+
+/** A summary lists constants where there are any; without a program and without a list, it cannot tell. */
+function constantsAt(facts: JsonObject | undefined, label: string): readonly SideWeight[] | null {
+  const list = listAt(facts, 'constants');
+  if (list === undefined) return programAt(facts) === null ? null : [];
+  return list.map((weight, at) => summaryWeight(weight, label, `model.constants[${at}]`));
+}
+
+function rootFactsAt(
+  facts: JsonObject | undefined,
+  layers: readonly SideLayer[],
+  producer: Parameters<typeof describedFacts>[2],
+): JsonObject | null {
+  const type = stringAt(facts, 'type');
+  const attrs = objectAt(facts, 'attrs');
+  if (type === undefined || attrs === undefined || layers.some((layer) => layer.path === '')) return null;
+  const found = describedFacts({ kind: 'model', type, norm: {}, attrs }, null, producer);
+  return found.size === 0 ? new Map([['config', EMPTY_OBJECT]]) : found;
 }

@@ -2,7 +2,7 @@ import { type Accounting, account, type Totals } from '../account/account.ts';
 import { connect } from '../account/connections.ts';
 import type { Count } from '../account/count.ts';
 import { countElements } from '../ir/build.ts';
-import { isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
+import { EMPTY_OBJECT, isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import { shortest } from '../layers/decimal.ts';
@@ -111,6 +111,12 @@ export interface Side {
   readonly wires?: AllWires | null;
   /** Class of a whole PyTorch module; absent: the file does not tell. */
   readonly rootType?: string;
+  /** What a whole module of PyTorch says of itself; null or absent: nothing, or it has a row of its own. */
+  readonly rootFacts?: JsonObject | null;
+  /** SHA-256 of code or program by part; null or absent: the file holds none. */
+  readonly program?: ReadonlyMap<string, string> | null;
+  /** Tensors that are no part of the state; null or absent: the file cannot tell. */
+  readonly constants?: readonly SideWeight[] | null;
   readonly model: Model | null;
   readonly accounting: Accounting | null;
 }
@@ -312,6 +318,37 @@ export function hasOwnNames(side: Side): boolean {
   return side.dialect !== 'keras' || side.architecture;
 }
 
+function rootFactsOf({ origin, layers, dialect, producer }: Model): JsonObject | null {
+  const { rootType, rootAttrs } = origin;
+  if (rootType === undefined || rootAttrs === undefined || layers.some((layer) => layer.path === '')) return null;
+  const root = { kind: 'model' as const, type: rootType, norm: {}, attrs: rootAttrs };
+  const facts = describedFacts(root, null, { dialect, ...producer });
+  // A module without settings tells that it has none.
+  return facts.size === 0 ? new Map([['config', EMPTY_OBJECT]]) : facts;
+}
+
+function programOf(model: Model): ReadonlyMap<string, string> | null {
+  const { program } = model.origin;
+  return program === undefined ? null : new Map([...program].map(([part, hash]) => [part, hash()]));
+}
+
+function constantOf(tensor: Tensor): SideWeight {
+  return {
+    role: tensor.name,
+    class: 'constant',
+    name: tensor.name,
+    shape: tensor.shape,
+    dtype: tensor.dtype,
+    elements: countElements(tensor.shape, undefined, tensor.name),
+    bytes: tensor.byteLength,
+    trainable: null,
+    tied: null,
+    tensor,
+    sha256: null,
+    filled: false,
+  };
+}
+
 /** A model file as a side; the model stays open for as long as values are wanted. */
 export function sideOfModel(label: string, model: Model): Side {
   const accounting = account(model);
@@ -373,6 +410,9 @@ export function sideOfModel(label: string, model: Model): Side {
     outputs: outputs === undefined || outputs.includes('') ? null : outputs,
     wires: wiresOf(model),
     ...(model.origin.rootType === undefined ? {} : { rootType: model.origin.rootType }),
+    rootFacts: rootFactsOf(model),
+    program: programOf(model),
+    constants: model.origin.constants?.map(constantOf) ?? null,
     model,
     accounting,
   };

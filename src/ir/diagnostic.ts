@@ -10,6 +10,7 @@ export type DiagnosticCode =
   | 'CAST'
   | 'CLASS_ASSUMED'
   | 'CLASS_INFERRED'
+  | 'CODE_CONSTANTS'
   | 'CODE_PRESENT'
   | 'COMMON_PREFIX'
   | 'CUSTOM_LAYER'
@@ -67,6 +68,8 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   LAYER_SKIPPED: 'warning',
   /** The file holds code that was not looked at further (Lambda, TorchScript). */
   CODE_PRESENT: 'warning',
+  /** Tensors that are constants of TorchScript code, of a frozen model all its weights: they count in no total; args: count, elements, first. */
+  CODE_CONSTANTS: 'warning',
   /** The config names weights that the file lacks. */
   WEIGHT_MISSING: 'warning',
   /** The file holds weights that the config does not name. */

@@ -144,6 +144,18 @@ export interface Origin {
   readonly extra?: ReadonlyMap<string, string>;
   /** Class of a whole pickled module, which has no row of its own: 'Sequential', 'package.Net'. */
   readonly rootType?: string;
+  /** Its attributes in the file's words. */
+  readonly rootAttrs?: import('./json.ts').JsonObject;
+  /**
+   * Tensors that are no part of the state and count in no total: constants of TorchScript code and of exported programs,
+   * attributes and buffers that a module keeps out of its state_dict. Absent: the file cannot tell.
+   */
+  readonly constants?: readonly Tensor[];
+  /**
+   * What the file holds of the computation besides layers and graphs, for comparing: part ('code' of TorchScript,
+   * 'program' of torch.export) to what works out its SHA-256. Absent: it holds nothing of it.
+   */
+  readonly program?: ReadonlyMap<string, () => string>;
 }
 
 export interface Model {

@@ -274,6 +274,12 @@ function neutral(
   return known;
 }
 
+/** Neutral attributes of a layer by what a file says of it and by the shapes of its tensors. */
+export function describeLayer(kind: Kind, type: string, attrs: JsonObject, path: string, shapes: Shapes): NormAttrs {
+  const guess = readGroup(path, shapes, type);
+  return neutral(kind, type, attrs, guess.kind === kind ? guess : undefined, new Map());
+}
+
 function merge(family: Family, kind: Kind, type: string, attrs: JsonObject, guess: Reading | undefined): NormAttrs {
   const norm = family.normalise(type || (guess?.type ?? ''), attrs, 'torch', '');
   const known = guess?.known ?? NOTHING;

@@ -52,6 +52,8 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
     'nothing in the file says whether these tensors are parameters; floating ones count as parameters (a lone mean and variance as statistics), those of whole numbers as buffers',
   CLASS_INFERRED: (args) =>
     `parameters${aside(word(args, 'parameters'))} and buffers${aside(word(args, 'buffers'))} are told apart by the recognised layers: the file does not say`,
+  CODE_CONSTANTS: (args) =>
+    `${counted(args, 'tensor')} of ${word(args, 'elements') ?? '?'} elements are constants of the code, as a frozen model keeps its weights${firstOf(args)}: PyTorch counts them neither as parameters nor as buffers, and no total here does`,
   CODE_PRESENT: (args) => `the file carries code, which is not run${aside(word(args, 'what') ?? word(args, 'type'))}`,
   COMMON_PREFIX: (args) => `every name begins with a wrapper's prefix${aside(word(args, 'prefix'))}; paths keep it`,
   CUSTOM_LAYER: (args) => `custom layer${aside(word(args, 'type'))}, summarised from its weights`,
@@ -71,7 +73,7 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   NOT_FOLDED: (args) => `stays a BatchNorm${aside(word(args, 'why'))}`,
   NOT_SAVED: (args) => `${counted(args, 'tensor')} that the module keeps out of its state_dict${firstOf(args)}`,
   NO_ARCHITECTURE: (args) =>
-    word(args, 'type') === undefined
+    word(args, 'type') === null
       ? 'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)'
       : 'a subclassed model: only its own code knows its layers and their order, so output shapes and flags are not known',
   NO_TWIN: (args) => {

@@ -121,6 +121,7 @@ export const CODE_WORDS: Readonly<Record<Change['code'], string>> = {
   tensor_removed: 'A tensor was removed from a layer',
   tied: 'Tensors were tied or untied',
   wiring: 'A layer reads from another layer',
+  program: 'The code or the exported program changed',
   inputs: 'The input shape changed',
   outputs: 'The outputs changed',
   output_shape: 'The output shape of a layer changed',
@@ -168,6 +169,13 @@ const CLASS_WORDS: ReadonlyMap<string, string> = new Map([
   ['weight', 'weights'],
   ['statistic', 'statistics'],
   ['counter', 'counter'],
+  ['constant', 'constant'],
+]);
+
+/** What a file holds of the computation besides layers, by part. */
+const PROGRAM_WORDS: ReadonlyMap<string, string> = new Map([
+  ['code', 'TorchScript code'],
+  ['program', 'exported program'],
 ]);
 
 function rolesText(roles: readonly string[]): string {
@@ -289,6 +297,13 @@ export function lineOf(change: Change): Omit<Line, 'where'> {
         before: listNames(change.before),
         after: listNames(change.after),
         remark: '',
+      };
+    case 'program':
+      return {
+        ...plain,
+        mark: '~',
+        what: PROGRAM_WORDS.get(change.part) ?? showName(change.part),
+        remark: 'differs: it may compute something else',
       };
     case 'inputs':
       return {
@@ -440,6 +455,7 @@ function groupLine(changes: readonly Change[]): Line {
 const CODE_ORDER: readonly Change['code'][] = [
   'inputs',
   'outputs',
+  'program',
   'layer_removed',
   'layer_added',
   'layer_renamed',
@@ -506,6 +522,8 @@ const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => strin
   layer: () => 'kind of layer',
   policy: () => 'dtype policy',
   ambiguous: () => 'which layer is which, where several fit (they were paired in order)',
+  program: () => 'the computation (TorchScript code, exported program)',
+  constants: () => 'tensors outside the state (constants, buffers that are not saved)',
   optimizer: () => 'optimizer',
 };
 
@@ -533,6 +551,8 @@ function notComparedGroup(group: readonly NotCompared[]): string {
   if (first.what === 'wiring' && first.name === 'order') {
     return `${notComparedName(first)}, which is another for ${listNames(first.layers, 3)}: neither file tells the connections`;
   }
+  if ((first.what === 'program' || first.what === 'constants') && first.silent === 'both')
+    return `${what}: the two files keep it in different forms`;
   if (first.silent === 'both') return `${what}: neither file tells`;
   return `${what}: only the ${first.silent === 'a' ? 'second' : 'first'} file tells`;
 }

@@ -116,12 +116,19 @@ describe('openFileSource', () => {
     writeFileSync(at('folder/saved_model.pb'), 'x');
     mkdirSync(at('other'));
     writeFileSync(at('other/model.keras'), 'x');
+    mkdirSync(at('dcp'));
+    writeFileSync(at('dcp/__0_0.distcp'), 'x');
     writeFileSync(at('empty.pt'), '');
     writeFileSync(at('Model.h5'), 'x');
     execFileSync('mkfifo', [at('pipe')]);
     const expected: readonly (readonly [string, string, RegExp])[] = [
       [at('folder'), 'NOT_A_FILE', /is a folder, not a file; it is a TensorFlow SavedModel/],
       [at('other'), 'NOT_A_FILE', /such as .*other\/model\.keras/],
+      [
+        at('dcp'),
+        'NOT_A_FILE',
+        /a distributed checkpoint: merge it into one file with .* dcp_to_torch .*dcp model\.pt/,
+      ],
       [at('pipe'), 'NOT_A_FILE', /is a pipe/],
       ['/dev/null', 'NOT_A_FILE', /is a device/],
       [at('empty.pt'), 'NOT_A_MODEL', /the file is empty/],

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { planTranslation } from '../../src/convert/plan.ts';
 import { openModel } from '../../src/open.ts';
+import { describe } from '../../src/views/diagnostics.ts';
 
 const good = new URL('../../fixtures/good/', import.meta.url).pathname;
 
@@ -12,6 +13,7 @@ test('a subclassed model is refused for what it is, not for a config that it lac
     );
     const told = diagnostics.find(({ code }) => code === 'NO_ARCHITECTURE');
     expect(told?.args['type']).toMatch(/^\w+$/);
+    expect(told && describe(told)).toMatch(/a subclassed model: only its own code knows its layers/);
   } finally {
     await model.close();
   }
@@ -21,7 +23,9 @@ test('weights alone still ask for a config', async () => {
   const { value: model, diagnostics } = await openModel(`${good}subclassed.weights.h5`);
   try {
     expect(() => planTranslation(model, { file: 'w.h5' })).toThrow(/--config/);
-    expect(diagnostics.find(({ code }) => code === 'NO_ARCHITECTURE')?.args).toEqual({});
+    const told = diagnostics.find(({ code }) => code === 'NO_ARCHITECTURE');
+    expect(told?.args).toEqual({});
+    expect(told && describe(told)).toMatch(/holds weights without an architecture/);
   } finally {
     await model.close();
   }

@@ -5,10 +5,20 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { memoryTarget } from '../../src/bytes/target.ts';
 import { planTranslation } from '../../src/convert/plan.ts';
 import { translate } from '../../src/convert/translate.ts';
+import { compare } from '../../src/diff/across.ts';
 import { writeTorch } from '../../src/formats/torch/write.ts';
 import { isBnsumError } from '../../src/ir/error.ts';
 import { openModel } from '../../src/open.ts';
-import { compareFiles, goodPath, linesOf, STRICT, STRUCTURE } from './open-side.ts';
+import {
+  compareFiles,
+  goodPath,
+  linesOf,
+  lockSideOf,
+  openSideOf,
+  STRICT,
+  STRUCTURE,
+  summarySideOf,
+} from './open-side.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'bndiff-sweep-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -50,6 +60,22 @@ describe('every file is itself, values included', () => {
     expect(linesOf(found)).toEqual([]);
     // A conjugated or negated view is not resolved by the reader, which says so.
     expect(found.troubles.filter((trouble) => trouble.code !== 'UNSUPPORTED')).toEqual([]);
+  });
+});
+
+describe('every file is what its own summary and its own lock file say', () => {
+  test.each([...small, ...others])('%s', async (name) => {
+    if (await isRefused(name)) return;
+    const path = goodPath(name);
+    const side = await openSideOf(path);
+    try {
+      expect(linesOf(await compare(await summarySideOf(path), side, STRUCTURE)), 'its summary').toEqual([]);
+      // A conjugated view has no values that could be hashed.
+      const lock = await lockSideOf(path, !/tensors\/views/.test(name));
+      expect(linesOf(await compare(lock, side, STRUCTURE)), 'its lock file').toEqual([]);
+    } finally {
+      await side.model?.close();
+    }
   });
 });
 

@@ -13,6 +13,7 @@ import { basename, dirname, extname, join } from 'node:path';
 import { BnsumError } from '../../ir/error.ts';
 import { useCodec } from '../codec.ts';
 import { checkRange } from '../range.ts';
+import { mergeAdvice } from '../sniff.ts';
 import type { ByteSource } from '../source.ts';
 import { nodeCodec } from './codec.ts';
 
@@ -211,6 +212,7 @@ function folderAdvice(path: string): string {
   if (names.includes('saved_model.pb')) {
     return 'it is a TensorFlow SavedModel, which is not read: save the model as .keras or .h5';
   }
+  if (names.some((name) => name.endsWith('.distcp'))) return `it is a distributed checkpoint: ${mergeAdvice(path)}`;
   const model = names
     .filter((name) => /\.(keras|h5|hdf5|pt|pth|ckpt|safetensors|onnx|json)$/.test(name))
     .toSorted()

@@ -21,10 +21,14 @@ export async function readKeras(source: ByteSource, siblings: Siblings, options:
   return readJson(source, siblings, options);
 }
 
+/** The first member of what PyTorch saves, below a folder: its directory may have 100,000 entries, so it is not read. */
+const TORCH_FIRST = /^[^\0/]+\/(?:data\.pkl|data\/|\.format_version|archive_format|byteorder|constants|version)/;
+
 /** Whether a file is for this reader, by content alone. */
 export async function matchKeras(probe: Probe, source: ByteSource): Promise<'no' | 'maybe' | 'yes'> {
   const { head } = probe;
   if (head[0] === 0x50 && head[1] === 0x4b && head[2] === 0x03 && head[3] === 0x04) {
+    if (TORCH_FIRST.test(new TextDecoder('latin1').decode(head.subarray(30, 30 + 256)))) return 'no';
     const archive = await readZip(source, 'lenient');
     return archive.get('config.json') !== undefined || archive.get('metadata.json') !== undefined
       ? 'yes'

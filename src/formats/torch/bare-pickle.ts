@@ -1,3 +1,4 @@
+import { mergeAdvice } from '../../bytes/sniff.ts';
 import type { ByteSource } from '../../bytes/source.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
@@ -32,6 +33,8 @@ export async function describeBarePickle(source: ByteSource): Promise<BnsumError
       run.error === undefined
         ? `a bare pickle of ${what}, which is no model file`
         : `a bare pickle of ${what} that breaks: ${run.error.reason}`,
-    next: 'bnsum --audit says what it would run; save the model with torch.save or as safetensors',
+    next: names.has('torch.distributed.checkpoint.metadata.Metadata')
+      ? `it describes a distributed checkpoint: ${mergeAdvice('FOLDER')}`
+      : 'bnsum --audit says what it would run; save the model with torch.save or as safetensors',
   });
 }

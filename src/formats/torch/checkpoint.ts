@@ -331,6 +331,8 @@ export interface CheckpointContents {
   readonly versions: ReadonlyMap<string, number> | undefined;
   readonly optimizer: readonly Tensor[];
   readonly diagnostics: readonly Diagnostic[];
+  /** Buffers that a module keeps out of its state; absent for a state_dict, which cannot tell. */
+  readonly constants?: readonly Tensor[];
 }
 
 /** Reads the chosen candidate of a checkpoint, and the optimizer's tensors beside it. */

@@ -1,3 +1,4 @@
+import { mergeAdvice } from '../../bytes/sniff.ts';
 import type { ByteSource, FormatReader, Probe, ReadOptions, Siblings } from '../../bytes/source.ts';
 import { readZip } from '../../bytes/zip-read.ts';
 import { note, type Outcome } from '../../ir/diagnostic.ts';
@@ -78,6 +79,14 @@ export const torchReader: FormatReader<Outcome<Model>> = {
 };
 
 async function readRaw(source: ByteSource, siblings: Siblings, options: ReadOptions): Promise<RawModel> {
+  if (source.label.endsWith('.distcp')) {
+    throw new BnsumError({
+      code: 'UNSUPPORTED',
+      file: source.label,
+      reason: 'one shard of a distributed checkpoint, which is a folder',
+      next: mergeAdvice('FOLDER'),
+    });
+  }
   const head = await source.read(0, Math.min(source.size, 4096));
   if (hasBytes(head, 'PK\x03\x04')) return readTorchZip(source, options, '');
   if (isLegacy(head)) return readLegacy(source, options, '');
@@ -97,7 +106,7 @@ function finishModel(
   const layers = recogniseLayers(raw.tensors, raw.modules, file);
   const diagnostics = [...raw.diagnostics, ...layers.diagnostics];
   if (raw.modules.size === 0) diagnostics.push(note('NO_ARCHITECTURE', { file }));
-  const rootType = raw.modules.get('')?.type;
+  const root = raw.modules.get('');
   const value: Model = {
     name: stemOf(file),
     format: raw.format,
@@ -110,7 +119,9 @@ function finishModel(
     origin: {
       ...(raw.versions === undefined ? {} : { moduleVersions: raw.versions }),
       ...(raw.extra.size === 0 ? {} : { extra: raw.extra }),
-      ...(rootType === undefined ? {} : { rootType }),
+      ...(root === undefined ? {} : { rootType: root.type, rootAttrs: root.attrs }),
+      ...(raw.constants === undefined ? {} : { constants: raw.constants }),
+      ...(raw.program === undefined ? {} : { program: raw.program }),
     },
     bytesRead: () => source.bytesRead() + shardBytes(),
     close,

@@ -1,6 +1,7 @@
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
-import { BnsumError } from '../../ir/error.ts';
+import { BnsumError, isBnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
+import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
 import { classNameOf, type DictNode, isDict, isGlobal, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
 import { attributesOf } from './raw-model.ts';
@@ -38,6 +39,8 @@ export function shortType(name: string): string {
 export interface ModuleTree {
   readonly tensors: readonly RawTensor[];
   readonly modules: ReadonlyMap<string, ModuleFacts>;
+  /** Tensors that are no part of the state. */
+  readonly constants: readonly Tensor[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
@@ -56,6 +59,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
   const modules = new Map<string, ModuleFacts>();
   const diagnostics: Diagnostic[] = [];
   const unsaved: string[] = [];
+  const constants: Tensor[] = [];
   const lazy: string[] = [];
   const pending: Visit[] = [{ path: '', depth: 0, value: root }];
   for (let visit = pending.pop(); visit !== undefined; visit = pending.pop()) {
@@ -85,6 +89,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
         const name = prefix + key;
         if (!isParameter && left.has(key)) {
           unsaved.push(name);
+          constants.push(...readConstant(entry, name, context));
           continue;
         }
         if (isUninitialised(entry)) {
@@ -123,7 +128,18 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
       ),
     );
   }
-  return { tensors, modules, diagnostics };
+  return { tensors, modules, constants, diagnostics };
+}
+
+/** A tensor beside the state, for comparing. One that is not read here is named by NOT_SAVED and nothing else. */
+export function readConstant(value: PickleValue, name: string, context: TensorContext): readonly Tensor[] {
+  if (!isTensorValue(value)) return [];
+  try {
+    return [readTensorValue(value, name, context).tensor];
+  } catch (error) {
+    if (isBnsumError(error) && error.code === 'UNSUPPORTED') return [];
+    throw error;
+  }
 }
 
 function itemsOfSet(value: PickleValue | undefined): readonly PickleValue[] {

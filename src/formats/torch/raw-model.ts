@@ -17,6 +17,8 @@ export interface RawModel {
   readonly optimizer: readonly Tensor[];
   readonly diagnostics: readonly Diagnostic[];
   readonly extra: ReadonlyMap<string, string>;
+  readonly constants?: readonly Tensor[];
+  readonly program?: ReadonlyMap<string, () => string>;
 }
 
 /** A dict key as a name: text as it is, anything else between angle brackets so that 3 and '3' differ. */

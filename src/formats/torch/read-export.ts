@@ -1,11 +1,13 @@
-import { parseJson } from '../../bytes/json.ts';
-import type { ReadOptions } from '../../bytes/source.ts';
+import { codec } from '../../bytes/codec.ts';
+import { formatJson, parseJson } from '../../bytes/json.ts';
+import type { ByteSource, ReadOptions } from '../../bytes/source.ts';
 import type { ZipMember } from '../../bytes/zip-read.ts';
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import type { DType } from '../../ir/dtype.ts';
-import { BnsumError } from '../../ir/error.ts';
+import { BnsumError, isBnsumError } from '../../ir/error.ts';
 import {
   booleanAt,
+  isList,
   isObject,
   type Json,
   type JsonObject,
@@ -15,6 +17,7 @@ import {
   stringAt,
 } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
+import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
 import { readExportModules } from './export-graph.ts';
 import type { RawModel } from './raw-model.ts';
@@ -91,7 +94,7 @@ async function readNew(archive: TorchArchive, options: ReadOptions): Promise<Raw
   const tensors: RawTensor[] = [];
   for (const [name, facts] of weights) {
     if (!isObject(facts)) throw malformed(archive, name, 'no description');
-    tensors.push(readWeight(archive, name, facts, storages));
+    tensors.push(readWeight(archive, 'weights', name, facts, storages));
   }
   const diagnostics: Diagnostic[] = [];
   if (names.length > 1) {
@@ -103,12 +106,51 @@ async function readNew(archive: TorchArchive, options: ReadOptions): Promise<Raw
       ),
     );
   }
-  return finish(archive, tensors, readExportModules(json), json, diagnostics);
+  const constants = await readConstants(archive, wanted);
+  return finish(archive, tensors, constants, readExportModules(json), json, diagnostics);
+}
+
+/** Tensors that the program was traced with and that are no part of the state. */
+async function readConstants(archive: TorchArchive, program: string): Promise<readonly Tensor[]> {
+  const member = archive.zip.get(`${archive.root}data/constants/${program}_constants_config.json`);
+  if (member === undefined) return [];
+  const storages = new Map<string, StorageBytes>();
+  const tensors: Tensor[] = [];
+  for (const [name, facts] of objectAt(await readJson(archive, member), 'config') ?? []) {
+    // Objects of custom classes stand in the same list, without sizes.
+    if (!isObject(facts) || objectAt(facts, 'tensor_meta') === undefined) continue;
+    if (booleanAt(facts, 'use_pickle') === true) continue;
+    tensors.push(readWeight(archive, 'constants', name, facts, storages).tensor);
+  }
+  return tensors;
+}
+
+/**
+ * SHA-256 of an exported program: its graph and signature without what its nodes remember of the machine that traced
+ * them (stack traces).
+ */
+function hashGraph(program: Json): string {
+  const module = objectAt(program, 'graph_module');
+  const told = new Map<string, Json>([
+    ['graph', withoutMetadata(module?.get('graph') ?? null)],
+    ['signature', module?.get('signature') ?? null],
+  ]);
+  const hash = codec().sha256();
+  hash.update(new TextEncoder().encode(formatJson(told, { nonFinite: true })));
+  return hash.digest();
+}
+
+function withoutMetadata(value: Json): Json {
+  if (isList(value)) return value.map(withoutMetadata);
+  if (!isObject(value)) return value;
+  const kept = [...value].filter(([key]) => key !== 'metadata');
+  return new Map(kept.map(([key, inner]) => [key, withoutMetadata(inner)]));
 }
 
 function finish(
   archive: TorchArchive,
   tensors: readonly RawTensor[],
+  constants: readonly Tensor[],
   modules: ReadonlyMap<string, ModuleFacts>,
   program: Json,
   diagnostics: readonly Diagnostic[],
@@ -122,6 +164,8 @@ function finish(
     optimizer: [],
     diagnostics: [...diagnostics, ...notSaved(archive, program)],
     extra: new Map(),
+    constants,
+    program: new Map([['program', () => hashGraph(program)]]),
   };
 }
 
@@ -139,6 +183,7 @@ function integers(meta: JsonObject, key: string): readonly number[] | undefined 
 
 function readWeight(
   archive: TorchArchive,
+  folder: 'weights' | 'constants',
   name: string,
   facts: JsonObject,
   storages: Map<string, StorageBytes>,
@@ -169,7 +214,7 @@ function readWeight(
   ) {
     throw malformed(archive, name, 'sizes, strides or offset are no whole numbers');
   }
-  const record = `${archive.root}data/weights/${path}`;
+  const record = `${archive.root}data/${folder}/${path}`;
   let storage = storages.get(path);
   if (storage === undefined) {
     const member = archive.zip.get(record);
@@ -215,7 +260,20 @@ async function readOld(archive: TorchArchive, program: ZipMember, options: ReadO
     const isParameter = parameters.has(raw.name) ? true : buffers.has(raw.name) ? false : raw.isParameter;
     return { ...raw, isParameter, trainable: isParameter === false ? false : raw.trainable };
   });
-  return finish(archive, tensors, readExportModules(json), json, inner.diagnostics);
+  const held = zip.get(`${folder}serialized_constants.pt`);
+  const constants = held === undefined ? [] : await readOldConstants(archive, await zip.source(held));
+  return finish(archive, tensors, constants, readExportModules(json), json, inner.diagnostics);
+}
+
+async function readOldConstants(archive: TorchArchive, source: ByteSource): Promise<readonly Tensor[]> {
+  try {
+    const inner = await readTorchZip(source, {}, `${archive.scope}constants/`);
+    return inner.tensors.map((raw) => raw.tensor);
+  } catch (error) {
+    // An empty dict, as most programs have it.
+    if (isBnsumError(error) && error.code === 'NOT_A_MODEL') return [];
+    throw error;
+  }
 }
 
 function inputSpecs(program: Json): readonly Json[] {

@@ -1,12 +1,14 @@
-import { note } from '../../ir/diagnostic.ts';
+import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import type { Json } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
+import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { type ModuleTree, shortType, stateOf } from './module-tree.ts';
-import { classNameOf, isReduced, type PickleValue } from './pickle-value.ts';
+import { type ModuleTree, readConstant, shortType, stateOf } from './module-tree.ts';
+import { classNameOf, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
 import { attributesOf, type RawModel } from './raw-model.ts';
 import { readPickle, TORCH, type TorchArchive } from './read-zip.ts';
+import { type Definitions, definitionsOf, hashProgram } from './script-program.ts';
 import { type ClassText, readClasses } from './script-text.ts';
 import { isTensorValue, readTensorValue, type TensorContext } from './tensor-value.ts';
 
@@ -22,7 +24,8 @@ export async function readScript(archive: TorchArchive): Promise<RawModel> {
   const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
   const code = await readCode(archive);
   const { classes } = code;
-  const { tensors, modules, diagnostics } = readObjects(run.value, code, context);
+  const { tensors, modules, constants: attributes, diagnostics } = readObjects(run.value, code, context);
+  const constants = await readConstants(archive);
   return {
     format: 'torchscript',
     producer: TORCH,
@@ -33,13 +36,17 @@ export async function readScript(archive: TorchArchive): Promise<RawModel> {
     diagnostics: [
       note('CODE_PRESENT', { file: archive.file }, { what: 'TorchScript', count: classes.size }),
       ...diagnostics,
+      ...noteConstants(constants, archive.file),
     ],
     extra: new Map(),
+    constants: [...constants, ...attributes],
+    program: new Map([['code', () => hashProgram(code.definitions, typesOf(run.value))]]),
   };
 }
 
 interface Code {
   readonly classes: ReadonlyMap<string, ClassText>;
+  readonly definitions: Definitions;
   /** Whether the classes list their buffers: those of PyTorch before 1.5 list their parameters only. */
   readonly listsBuffers: boolean;
 }
@@ -48,6 +55,7 @@ const BUFFER_LIST = /^ {2}__buffers__ = \[/m;
 
 async function readCode(archive: TorchArchive): Promise<Code> {
   let listsBuffers = false;
+  const definitions = new Map<string, string>();
   const classes = new Map<string, ClassText>();
   const folder = `${archive.root}code/`;
   let left = CODE_BYTES;
@@ -59,8 +67,44 @@ async function readCode(archive: TorchArchive): Promise<Code> {
     const source = new TextDecoder().decode(bytes);
     listsBuffers ||= BUFFER_LIST.test(source);
     for (const [name, text] of readClasses(source)) classes.set(`${module}.${name}`, text);
+    for (const [name, text] of definitionsOf(module, source)) definitions.set(name, text);
   }
-  return { classes, listsBuffers };
+  return { classes, definitions, listsBuffers };
+}
+
+/** Classes of the objects, from the root down. */
+function* typesOf(root: PickleValue): Generator<string> {
+  const pending = [root];
+  const seen = new Set<PickleValue>();
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const state = stateOf(value);
+    if (state === undefined || seen.has(value)) continue;
+    seen.add(value);
+    yield classNameOf(value) ?? '';
+    pending.push(...[...state.entries.values()].filter((entry) => isReduced(entry)).reverse());
+  }
+}
+
+/**
+ * The tensors that the code reads as `CONSTANTS.c0` and so on: of a frozen model, all its weights. They are neither
+ * parameters nor buffers to PyTorch, so that its own counts leave them out.
+ */
+async function readConstants(archive: TorchArchive): Promise<readonly Tensor[]> {
+  const member = archive.zip.get(`${archive.root}constants.pkl`);
+  if (member === undefined) return [];
+  const { run, context } = await readPickle(archive, 'constants.pkl', 'constants/');
+  const items = itemsOf(run.value) ?? [];
+  return items.flatMap((item, index) => readConstant(item, `CONSTANTS.c${index}`, context));
+}
+
+function noteConstants(constants: readonly Tensor[], file: string): readonly Diagnostic[] {
+  if (constants.length === 0) return [];
+  const elements = constants.reduce(
+    (sum, tensor) => sum + tensor.shape.reduce((product, size) => product * size, 1),
+    0,
+  );
+  const first = constants.slice(0, 5).map((tensor) => tensor.name);
+  return [note('CODE_CONSTANTS', { file }, { count: constants.length, elements, first })];
 }
 
 /** `__torch__.torch.nn.modules.linear.___torch_mangle_0.Linear` is torch.nn's Linear. */
@@ -75,6 +119,7 @@ function scriptType(name: string): string {
 function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context: TensorContext): ModuleTree {
   const tensors: RawTensor[] = [];
   const unsaved: string[] = [];
+  const constants: Tensor[] = [];
   const modules = new Map<string, ModuleFacts>();
   const pending: { readonly path: string; readonly depth: number; readonly value: PickleValue }[] = [
     { path: '', depth: 0, value: root },
@@ -105,6 +150,7 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
       if (isTensorValue(entry)) {
         if (listsBuffers && text !== undefined && !text.parameters.has(key) && !text.buffers.has(key)) {
           unsaved.push(prefix + key);
+          constants.push(...readConstant(entry, prefix + key, context));
           continue;
         }
         const { tensor, requiresGrad } = readTensorValue(entry, prefix + key, context);
@@ -127,5 +173,5 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
   const first = unsaved.slice(0, 5);
   const diagnostics =
     unsaved.length === 0 ? [] : [note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first })];
-  return { tensors, modules, diagnostics };
+  return { tensors, modules, constants, diagnostics };
 }

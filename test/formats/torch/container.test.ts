@@ -210,6 +210,14 @@ test('a bare pickle is named for what it is', async () => {
   const pickle = bytes(PROTO2, global('torch.storage', '_load_from_bytes'), ')R.');
   await expect(readTorchBytes(pickle)).rejects.toThrow(/pickled without torch\.save/);
   await expect(readTorchBytes(bytes(PROTO2, global('numpy', 'ndarray'), '.'))).rejects.toThrow(/NumPy/);
+  const metadata = bytes(PROTO2, global('torch.distributed.checkpoint.metadata', 'Metadata'), ')R.');
+  await expect(readTorchBytes(metadata)).rejects.toThrow(/a distributed checkpoint: merge it .* dcp_to_torch/);
+});
+
+test('a shard of a distributed checkpoint is named for what it is', async () => {
+  await expect(readTorch(memorySource(one(PLAIN), 'dcp/__0_0.distcp'))).rejects.toThrow(
+    /one shard of a distributed checkpoint, which is a folder; merge it .* dcp_to_torch FOLDER model\.pt \[UNSUPPORTED\]/,
+  );
 });
 
 describe('damage', () => {

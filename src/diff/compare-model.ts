@@ -1,0 +1,119 @@
+import { EMPTY_OBJECT, isObject, type JsonObject } from '../ir/json.ts';
+import type { Change, NotCompared, Where } from './change.ts';
+import { leaveOut, ofOneWriter, type Work, weightPairs } from './compare-work.ts';
+import { defaultOf } from './config-facts.ts';
+import { sameFact } from './fact.ts';
+import type { LayerPair } from './pair.ts';
+import type { SideLayer, SideWeight } from './side.ts';
+
+const MODEL: Where = { a: '', b: '', kind: 'model' };
+
+/** What the files' own configs say besides; an absent key is the default. */
+export function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void {
+  if (work.across || !a.known || !b.known) return;
+  const [one, other] = [a.facts.get('config'), b.facts.get('config')];
+  const left = isObject(one) ? one : EMPTY_OBJECT;
+  const right = isObject(other) ? other : EMPTY_OBJECT;
+  for (const name of new Set([...left.keys(), ...right.keys()])) {
+    const [before, after] = [left.get(name), right.get(name)];
+    if (sameFact(before ?? null, after ?? null)) continue;
+    // A pickled module, TorchScript and an exported program each keep another part of a module's attributes.
+    if ((before === undefined || after === undefined) && !ofOneWriter(work)) {
+      leaveOut(work, 'attribute', name, before === undefined ? 'a' : 'b', a.path, before ?? after ?? null);
+      continue;
+    }
+    work.changes.push({
+      code: 'attribute',
+      at,
+      name,
+      before: before ?? defaultOf(name, after ?? null),
+      after: after ?? defaultOf(name, before ?? null),
+    });
+  }
+}
+
+/** The attributes of a whole module of PyTorch, which has no row of its own unless it owns tensors. */
+export function compareRoots(work: Work): void {
+  const { a, b } = work;
+  if (a.rootFacts == null || b.rootFacts == null) return;
+  const pair: LayerPair = { a: modelLayer([], a.rootFacts), b: modelLayer([], b.rootFacts), by: 'path' };
+  compareConfig(work, pair, MODEL);
+}
+
+/** Which side does not tell; null: both do, or neither has anything to tell. */
+function silentOf(a: boolean, b: boolean): NotCompared['silent'] | null {
+  return a === b ? null : a ? 'b' : 'a';
+}
+
+/** What the files hold of the computation besides layers and graphs: TorchScript code, exported programs. */
+export function compareProgram(work: Work): void {
+  const { a, b } = work;
+  const silent = silentOf(a.program != null, b.program != null);
+  if (silent !== null && !work.across) leaveOut(work, 'program', 'program', silent, '');
+  if (a.program == null || b.program == null) return;
+  const both = [...a.program].filter(([part]) => b.program?.has(part) === true);
+  // TorchScript on one side, torch.export on the other.
+  if (both.length === 0) leaveOut(work, 'program', 'program', 'both', '');
+  for (const [part, before] of both) {
+    const after = b.program.get(part) ?? '';
+    if (before !== after) work.changes.push({ code: 'program', at: MODEL, part, before, after });
+  }
+}
+
+/**
+ * The constants of both sides as one pair, for comparing their values; null: there is nothing to compare. They count in
+ * no total, so what is added or removed has no elements.
+ */
+export function compareConstants(work: Work): LayerPair | null {
+  const { a, b } = work;
+  if ((a.constants?.length ?? 0) + (b.constants?.length ?? 0) === 0) return null;
+  if (a.constants == null || b.constants == null) {
+    if (!work.across) leaveOut(work, 'constants', 'constants', a.constants == null ? 'a' : 'b', '');
+    return null;
+  }
+  // Code numbers its constants, a program names them.
+  if (!ofOneWriter(work)) {
+    leaveOut(work, 'constants', 'constants', 'both', '');
+    return null;
+  }
+  const pair: LayerPair = { a: modelLayer(a.constants), b: modelLayer(b.constants), by: 'path' };
+  const { both, removed, added } = weightPairs(pair);
+  const gone = (code: 'tensor_added' | 'tensor_removed', weight: SideWeight): Change => {
+    const { role, shape } = weight;
+    return { code, at: MODEL, role, class: weight.class, shape, elements: 0 };
+  };
+  work.changes.push(...removed.map((weight) => gone('tensor_removed', weight)));
+  work.changes.push(...added.map((weight) => gone('tensor_added', weight)));
+  for (const [one, other] of both) {
+    const roles = [one.role];
+    if (one.shape.join() !== other.shape.join()) {
+      work.changes.push({ code: 'shape', at: MODEL, roles, before: one.shape, after: other.shape, elements: 0 });
+    }
+    if (one.dtype !== other.dtype) {
+      work.changes.push({ code: 'dtype', at: MODEL, roles, before: one.dtype, after: other.dtype });
+    }
+  }
+  return pair;
+}
+
+/** What stands for the model itself, where a layer is compared. */
+function modelLayer(weights: readonly SideWeight[], facts: JsonObject = EMPTY_OBJECT): SideLayer {
+  return {
+    path: '',
+    parent: null,
+    name: { leaf: '', base: null, number: 0 },
+    container: false,
+    kind: 'model',
+    type: '',
+    known: facts.size > 0,
+    trainable: null,
+    policy: null,
+    facts,
+    outputShape: null,
+    inputs: null,
+    weights,
+    keras: 0,
+    torch: 0,
+    buffers: 0,
+  };
+}
