@@ -29,6 +29,7 @@ const STEP_REMARKS: Readonly<Partial<Record<StepKind, string>>> = {
   moving_statistics: ', which PyTorch keeps in buffers',
   other_statistics: ', which PyTorch keeps in buffers',
   counters: ', which PyTorch keeps in buffers',
+  constants: ', which PyTorch keeps in buffers',
 };
 
 /** The noun of a step in that sentence, where it differs from the step's own words. */
@@ -93,6 +94,11 @@ export function pairStepText(step: PairStep): string {
   return `${PAIR_STEPS[step.kind]} (${listNames(step.layers)})`;
 }
 
+/** `a`, `a and b`, `a, b and c`. */
+function listed(words: readonly string[]): string {
+  return words.length < 3 ? words.join(' and ') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`;
+}
+
 /** Why Keras' and PyTorch's totals differ, in one sentence. */
 export function differenceText(summary: Summary): string {
   const { keras, torch } = summary.totals;
@@ -100,14 +106,26 @@ export function differenceText(summary: Summary): string {
     const count = step.elements < 0 ? minus(0, step.elements) : step.elements;
     const layers = step.layers.length === 1 ? '1 layer' : `${showCount(step.layers.length)} layers`;
     const noun = STEP_NOUNS[step.kind] ?? STEPS[step.kind]('');
-    return `${showCount(count)} ${noun} (${layers})${STEP_REMARKS[step.kind] ?? ''}`;
+    return `${showCount(count)} ${noun} (${layers})`;
+  };
+  /** Steps that are remarked on alike stand together, before their remark. */
+  const list = (steps: readonly Step[]): string => {
+    const groups = new Map<string, string[]>();
+    for (const step of steps) {
+      const remark = STEP_REMARKS[step.kind] ?? '';
+      const group = groups.get(remark);
+      if (group === undefined) groups.set(remark, [say(step)]);
+      else group.push(say(step));
+    }
+    const texts = [...groups].map(([remark, words]) => `${listed(words)}${remark}`);
+    return texts.join([...groups.keys()].some((remark) => remark !== '') ? ', and ' : ' and ');
   };
   const less = summary.difference.filter((step) => step.elements < 0);
   const more = summary.difference.filter((step) => step.elements > 0);
   if (less.length === 0 && more.length === 0) return 'Keras and PyTorch report the same total.';
   const parts = [
-    ...(less.length === 0 ? [] : [`Keras alone counts ${less.map(say).join(' and ')}`]),
-    ...(more.length === 0 ? [] : [`PyTorch alone counts ${more.map(say).join(' and ')}`]),
+    ...(less.length === 0 ? [] : [`Keras alone counts ${list(less)}`]),
+    ...(more.length === 0 ? [] : [`PyTorch alone counts ${list(more)}`]),
   ];
   const gap =
     keras.total > torch.parameters ? minus(keras.total, torch.parameters) : minus(torch.parameters, keras.total);
