@@ -3,7 +3,7 @@ import type { Summary, SummaryLayer } from '../account/summary.ts';
 import type { Shape } from '../ir/model.ts';
 import { showName } from './escape.ts';
 import { showBytes, showCount, showShape } from './number.ts';
-import { type Row, rowsOf, selectLayers } from './rows.ts';
+import { layerTitle, type Row, rowsOf, selectLayers } from './rows.ts';
 import type { ViewOptions } from './view.ts';
 
 /** A typed cell: a look decides how each type is written. */
@@ -45,7 +45,7 @@ const count = (value: Count | null): Cell => ({ as: 'count', count: value });
 
 function layerCell(row: Row, flat: boolean): Cell {
   const { layer } = row;
-  const name = flat || layer.name === '' ? layer.path : layer.name;
+  const name = layerTitle(layer, flat);
   if (row.own) return text('(own tensors)', row.level);
   // A state_dict has no class names: what the layer was recognised as stands in for one.
   const recognised = layer.kind === 'unknown' || layer.container ? '' : layer.kind;
@@ -108,7 +108,7 @@ function bnGrid(summary: Summary, options: ViewOptions): Grid {
         ? []
         : [
             [
-              text(layer.path),
+              text(layerTitle(layer, true)),
               count(layer.bn.channels),
               text(axisText(layer.bn.axis)),
               { as: 'number', number: layer.bn.eps },

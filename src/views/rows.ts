@@ -15,6 +15,15 @@ export interface Row {
   readonly buffers: Count;
 }
 
+/** What a layer is called where people read it; `whole`: by its path. The model's own tensors have the empty path. */
+export function layerTitle(layer: SummaryLayer, whole: boolean): string {
+  const name = whole || layer.name === '' ? layer.path : layer.name;
+  return name === '' ? ROOT : name;
+}
+
+/** Stands for the model itself. */
+export const ROOT = '(root)';
+
 /** How many containers each layer stands in, in the order of the list. */
 function levelsOf(layers: readonly SummaryLayer[]): readonly number[] {
   const levels: number[] = [];

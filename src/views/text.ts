@@ -3,7 +3,7 @@ import { groupNotes } from './diagnostics.ts';
 import { showName } from './escape.ts';
 import { momentumText } from './grid.ts';
 import { showCount, showShape, showStep } from './number.ts';
-import { rowsOf } from './rows.ts';
+import { layerTitle, rowsOf } from './rows.ts';
 import { totalLines } from './totals.ts';
 import type { Render, ViewOptions } from './view.ts';
 import { differenceText, pairStepText, RULE_NAMES, stepText, TOOL_REASONS, TOOLS } from './wording.ts';
@@ -22,7 +22,7 @@ function* layerLines(summary: Summary, options: ViewOptions): Generator<string> 
         ? ` from ${layer.inputs.map(showName).join(', ')}`
         : '';
     const macs = layer.macs === undefined ? '' : `, macs ${showCount(layer.macs)}`;
-    yield `layer ${showName(layer.path)} (${showName(type)})${shape}${inputs}: keras ${showCount(layer.keras)}, torch ${showCount(layer.torch)}, buffers ${showCount(layer.buffers)}${macs}\n`;
+    yield `layer ${showName(layerTitle(layer, true))} (${showName(type)})${shape}${inputs}: keras ${showCount(layer.keras)}, torch ${showCount(layer.torch)}, buffers ${showCount(layer.buffers)}${macs}\n`;
     if (layer.bn !== undefined) {
       const { channels, axis, eps, momentum, gamma, beta, frozen } = layer.bn;
       const axes = axis === null ? '?' : String(axis);

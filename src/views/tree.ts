@@ -4,7 +4,7 @@ import { escapeText, showName } from './escape.ts';
 import { momentumText } from './grid.ts';
 import { showCount, showShape } from './number.ts';
 import { loadPaint, type Paint } from './paint.ts';
-import { rowsOf } from './rows.ts';
+import { layerTitle, rowsOf } from './rows.ts';
 import { explanationBlock, pairBlock, pairNames, toolsBlock, totalsBlock } from './table.ts';
 import { originText } from './totals.ts';
 import type { Render, ViewOptions } from './view.ts';
@@ -36,7 +36,7 @@ function treeLines(summary: Summary, options: ViewOptions, paint: Paint): string
       .join('');
     const branch = `${stem}${follows[level] === true ? '├── ' : '└── '}`;
     follows[level] = true;
-    const name = options.sort !== null || options.layer !== null ? layer.path : layer.name;
+    const name = layerTitle(layer, options.sort !== null || options.layer !== null);
     const type = layer.type === '' ? '' : ` (${showName(layer.type)})`;
     const text = `${showName(name)}${type}`;
     const beneath = `${stem}${branch.endsWith('├── ') ? '│   ' : '    '}`;

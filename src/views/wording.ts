@@ -5,6 +5,7 @@ import type { Summary } from '../account/summary.ts';
 import type { Tool, ToolReason } from '../account/tools.ts';
 import { listNames } from './diagnostics.ts';
 import { showCount } from './number.ts';
+import { ROOT } from './rows.ts';
 
 /** What a step is, in words that follow its number; `of` is empty or names the layers. */
 const STEPS: Readonly<Record<StepKind, (of: string) => string>> = {
@@ -87,7 +88,7 @@ export const TOOL_REASONS: Readonly<Record<ToolReason, string>> = {
 
 /** `moving statistics of batch_normalization`. */
 export function stepText(step: Step): string {
-  return STEPS[step.kind](step.layers.length === 0 ? '' : ` of ${listNames(step.layers)}`);
+  return STEPS[step.kind](step.layers.length === 0 ? '' : ` of ${listNames(step.layers.map((path) => path || ROOT))}`);
 }
 
 export function pairStepText(step: PairStep): string {

@@ -98,6 +98,14 @@ describe('tensors outside the state', () => {
     await side.model?.close();
   });
 
+  test('the first form of torch.export keeps them as well, and the settings of its BatchNorm', async () => {
+    const { value } = await openModel(goodPath(at('export-old.pt2')));
+    expect(value.origin.constants?.map((tensor) => tensor.name)).toEqual(['mask', 'shift', 'lifted_tensor_0']);
+    expect(value.layers.find((layer) => layer.path === 'bn')?.norm).toMatchObject({ epsilon: 1e-3 });
+    await value.close();
+    expect(linesOf(await against('export-old.pt2', 'export-old-train.pt2'))).toEqual([PROGRAM]);
+  });
+
   test('they add nothing to any total', async () => {
     const { value } = await openModel(goodPath(at('export-constants.pt2')));
     expect(account(value).totals.state.elements).toBe(20);

@@ -12,15 +12,28 @@ const CONVOLUTION: Settings = new Map<string, Json | undefined>([
   ['groups', 1],
 ]);
 
+/** Of PyTorch's smaller set of operators, which leaves nothing out. */
+const CORE_CONVOLUTION: Settings = new Map<string, Json | undefined>([
+  ['stride', undefined],
+  ['padding', undefined],
+  ['dilation', undefined],
+  ['output_padding', undefined],
+  ['groups', undefined],
+]);
+
+const BATCH_NORM: Settings = new Map<string, Json | undefined>([
+  ['momentum', undefined],
+  ['eps', undefined],
+]);
+
 /** Operators by name; defaults are those of PyTorch's operator schemas, which the writer leaves out. */
 const OPERATORS: ReadonlyMap<string, Settings> = new Map<string, Settings>([
-  [
-    'batch_norm',
-    new Map([
-      ['momentum', undefined],
-      ['eps', undefined],
-    ]),
-  ],
+  ['batch_norm', BATCH_NORM],
+  // What PyTorch before 2.6 exports in place of batch_norm, and what its decompositions leave.
+  ['_native_batch_norm_legit', BATCH_NORM],
+  ['_native_batch_norm_legit_functional', BATCH_NORM],
+  ['_native_batch_norm_legit_no_training', BATCH_NORM],
+  ['native_batch_norm', BATCH_NORM],
   [
     'instance_norm',
     new Map([
@@ -49,6 +62,14 @@ const OPERATORS: ReadonlyMap<string, Settings> = new Map<string, Settings>([
       ['eps', null],
     ]),
   ],
+  [
+    'native_layer_norm',
+    new Map<string, Json | undefined>([
+      ['normalized_shape', undefined],
+      ['eps', undefined],
+    ]),
+  ],
+  ['convolution', CORE_CONVOLUTION],
   ['conv1d', CONVOLUTION],
   ['conv2d', CONVOLUTION],
   ['conv3d', CONVOLUTION],
