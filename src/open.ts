@@ -46,15 +46,20 @@ export async function chooseReader(source: ByteSource, seen: Probe): Promise<For
     if (answer === 'maybe') second ??= reader;
   }
   if (second !== undefined) return second;
-  const what = nameContent(seen);
-  throw new BnsumError({
-    code: 'NOT_A_MODEL',
-    file: source.label,
-    reason: what === null ? 'it is not a model file that is known here' : `it is ${what}`,
-    ...(what === null
-      ? { next: 'Keras (.h5, .keras, .weights.h5), PyTorch (.pt, .pth), safetensors, pt-json and ONNX are read' }
-      : {}),
-  });
+  const found = nameContent(seen);
+  const file = source.label;
+  if (found === null) {
+    throw new BnsumError({
+      code: 'NOT_A_MODEL',
+      file,
+      reason: 'it is not a model file that is known here',
+      next: 'Keras (.h5, .keras, .weights.h5), PyTorch (.pt, .pth), safetensors, pt-json and ONNX are read',
+    });
+  }
+  // 'a gzip file; unpack it first': what it is, and what to do.
+  const [what = '', ...steps] = found.split('; ');
+  const next = steps.length === 0 ? {} : { next: steps.join('; ') };
+  throw new BnsumError({ code: 'NOT_A_MODEL', file, reason: `it is ${what}`, ...next });
 }
 
 /** Reads a source that is open already, such as an output before it is committed; `name` is its base name. */

@@ -4,14 +4,11 @@ import type { Plan } from './convert/plan.ts';
 import { writePtJson } from './formats/ptjson/write.ts';
 import { writeSafetensors } from './formats/safetensors/write.ts';
 import { writeTorch } from './formats/torch/write.ts';
+import type { Container } from './ir/containers.ts';
 import type { Json, JsonObject } from './ir/json.ts';
 import type { Model, NormValue } from './ir/model.ts';
 import type { StateEntry } from './ir/state.ts';
 import { modulesToJson, type StateModule } from './ir/state-modules.ts';
-
-/** Containers that a state_dict is written to. */
-export const CONTAINERS = ['pt', 'safetensors', 'pt-json'] as const;
-export type Container = (typeof CONTAINERS)[number];
 
 export interface SaveOptions {
   /** Base name of the source file, kept in the output. */
@@ -42,27 +39,6 @@ export function modulesOf(plan: Plan): Modules {
   );
 }
 
-/** `_metadata`: BatchNorm's own version 2, which goes with num_batches_tracked; 1 for every other module and the root. */
-export function versionsOf(plan: Plan): ReadonlyMap<string, number> {
-  const versions = new Map<string, number>([['', 1]]);
-  for (const { module, tensors } of groupByModule(plan)) {
-    const isCounted = tensors.some((name) => name.endsWith('num_batches_tracked'));
-    versions.set(module, isCounted ? 2 : 1);
-  }
-  return versions;
-}
-
-function groupByModule(plan: Plan): { module: string; tensors: string[] }[] {
-  const groups = new Map<string, string[]>();
-  for (const { name } of plan.tensors) {
-    const module = name.slice(0, name.lastIndexOf('.'));
-    const list = groups.get(module);
-    if (list === undefined) groups.set(module, [name]);
-    else list.push(name);
-  }
-  return [...groups].map(([module, tensors]) => ({ module, tensors }));
-}
-
 function sourceOf(model: Model, plan: Plan, name: string): JsonObject {
   const source = new Map<string, Json>([
     ['framework', model.dialect],
@@ -79,7 +55,8 @@ function sourceOf(model: Model, plan: Plan, name: string): JsonObject {
   return source;
 }
 
-/** Writes the planned state_dict; tensors are streamed in blocks. Renamed entries keep their modules' versions. */
+/** Writes the planned state_dict; tensors are streamed in blocks. Throws BnsumError of a source
+ * that cannot be read or a target that cannot be written. */
 export async function saveState(
   model: Model,
   plan: Plan,
@@ -90,9 +67,7 @@ export async function saveState(
 ): Promise<void> {
   const modules = modulesOf(plan);
   const source = sourceOf(model, plan, options.sourceName);
-  const renamed = entries.some((entry, index) => entry.name !== plan.tensors[index]?.name);
-  // Under names of another model the module prefixes are that model's: versions follow the written keys.
-  const versions = renamed ? versionsOfEntries(entries) : versionsOf(plan);
+  const versions = versionsOf(entries);
   switch (container) {
     case 'pt':
       await writeTorch(entries, target, { root: options.stem, versions });
@@ -113,7 +88,11 @@ export async function saveState(
   }
 }
 
-function versionsOfEntries(entries: readonly StateEntry[]): ReadonlyMap<string, number> {
+/**
+ * `_metadata` by the keys that are written: BatchNorm's own version 2, which goes with num_batches_tracked; 1 for every
+ * other module and the root.
+ */
+export function versionsOf(entries: readonly StateEntry[]): ReadonlyMap<string, number> {
   const versions = new Map<string, number>([['', 1]]);
   for (const { name } of entries) {
     const module = name.slice(0, Math.max(0, name.lastIndexOf('.')));

@@ -1,9 +1,6 @@
 import { Command, Option } from 'commander';
+import { CONTAINER_ENDINGS, CONTAINERS, type Container } from '../ir/containers.ts';
 import { choose, parseWords, usage } from './usage.ts';
-
-/** Containers that are written, by --to name; the extension of OUT chooses among them. */
-export const CONTAINERS = ['pt', 'safetensors', 'pt-json'] as const;
-export type Container = (typeof CONTAINERS)[number];
 
 const CAST_TYPES = ['float64', 'float32', 'float16', 'bfloat16'] as const;
 export type CastType = (typeof CAST_TYPES)[number];
@@ -110,9 +107,8 @@ function program(): Command {
 function containerOf(output: string, to: string | undefined): Container | null {
   if (to !== undefined) return choose('container', to, CONTAINERS);
   const name = output.toLowerCase();
-  if (name.endsWith('.safetensors')) return 'safetensors';
-  if (name.endsWith('.pt-json') || name.endsWith('.pt.json')) return 'pt-json';
-  if (name.endsWith('.pt') || name.endsWith('.pth') || name.endsWith('.bin')) return 'pt';
+  const found = CONTAINERS.find((one) => CONTAINER_ENDINGS[one].some((ending) => name.endsWith(ending)));
+  if (found !== undefined) return found;
   if (name.endsWith('.py')) return null;
   throw usage(
     output === '-' ? 'standard output needs --to' : `the extension of '${output}' names no container`,

@@ -1,10 +1,11 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { MODEL_ENDINGS } from '../ir/containers.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
 import { git } from './bndiff-git.ts';
 
 /** Files that git is to show by their summary. */
-const PATTERNS = ['*.h5', '*.hdf5', '*.keras', '*.pt', '*.pth', '*.safetensors'] as const;
+const PATTERNS = MODEL_ENDINGS.map((ending) => `*${ending}`);
 
 /** Settings of git; `$LOCAL` and `$REMOTE` are git's own words for the two sides. */
 const SETTINGS: readonly (readonly [string, string])[] = [

@@ -42,32 +42,11 @@ export function oneLine(text: string): string {
   return line.length <= LINE ? line : `${line.slice(0, LINE - 120)}…${line.slice(-110)}`;
 }
 
-/** What helps where a refusal names no step of its own. */
-const NEXT_STEPS: ReadonlyMap<ErrorCode, string> = new Map([
-  ['AMBIGUOUS', 'write the file again with the tool that made it'],
-  ['IO', 'check the disk and the permissions'],
-  ['LIMIT', 'such a file is not read; check where it comes from'],
-  ['MALFORMED', 'the file is damaged or not what it claims; fetch or save it again'],
-  ['MISMATCH', 'its parts do not belong together; save the model again'],
-  ['NOT_A_MODEL', 'name the file that holds the model'],
-  ['NOT_FOUND', 'check the name'],
-  ['TRUNCATED', 'the file is incomplete; fetch or save it again'],
-  ['UNSAFE', 'write the model again in one piece'],
-  ['UNSUPPORTED', 'save the model in another form that is read (bnsum --help lists them)'],
-]);
-
-function withNext(error: BnsumError): string {
-  const next = NEXT_STEPS.get(error.code);
-  // What a foreign file is called says already what to do with it.
-  if (error.next !== undefined || next === undefined || error.reason.includes(';')) return error.message;
-  return error.message.replace(/ \[[A-Z_]+\]$/, (code) => `; ${next}${code}`);
-}
-
 /** `bnsum: file: reason; next step [CODE]`. */
 export function errorLine(command: string, error: unknown): string {
-  if (isBnsumError(error) && error.code !== 'INTERNAL') return oneLine(`${command}: ${withNext(error)}`);
+  if (isBnsumError(error) && error.code !== 'INTERNAL') return oneLine(`${command}: ${error.message}`);
   const system = systemError(error);
-  if (system !== undefined) return oneLine(`${command}: ${withNext(system)}`);
+  if (system !== undefined) return oneLine(`${command}: ${system.message}`);
   const text = error instanceof Error ? error.message : String(error);
   const coded = text.endsWith('[INTERNAL]') ? text.slice(0, -'[INTERNAL]'.length).trimEnd() : text;
   return oneLine(

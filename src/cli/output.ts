@@ -1,6 +1,18 @@
-import { closeSync, fsyncSync, openSync, realpathSync, renameSync, statSync, unlinkSync, writeSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { MODEL_ENDINGS, SHARED_ENDINGS } from '../ir/containers.ts';
 import { BnsumError } from '../ir/error.ts';
 
 /** Characters that are gathered before they are handed over: a system call per line costs more than making the line. */
@@ -61,7 +73,31 @@ export function removeUnfinished(): void {
   unfinished.clear();
 }
 
-const MODEL_FILE = /\.(?:h5|hdf5|keras|pt|pth|bin|ckpt|safetensors|onnx|pkl|npz|pb|tflite)$/i;
+/** Endings of files that a report never replaces: models that are read here, and others. */
+const PROTECTED: readonly string[] = [
+  ...MODEL_ENDINGS,
+  ...SHARED_ENDINGS,
+  '.pkl',
+  '.npz',
+  '.npy',
+  '.pb',
+  '.tflite',
+  '.gguf',
+];
+
+/** Whether a file is a model by its name, or is no text, as a report is; pt-json is a model in text. */
+function isProtected(path: string): boolean {
+  const name = path.toLowerCase();
+  if (PROTECTED.some((ending) => name.endsWith(ending))) return true;
+  const head = Buffer.alloc(4096);
+  const file = openSync(path, 'r');
+  try {
+    const bytes = head.subarray(0, readSync(file, head, 0, head.length, 0));
+    return bytes.includes(0) || /^\s*\{\s*"format"\s*:\s*"pt-json"/.test(bytes.toString('latin1'));
+  } finally {
+    closeSync(file);
+  }
+}
 
 function existing(path: string): ReturnType<typeof statSync> | undefined {
   try {
@@ -112,7 +148,7 @@ export function refuseReplacing(path: string, inputs: readonly string[]): void {
       });
     }
   }
-  if (stat.isFile() && MODEL_FILE.test(path)) {
+  if (stat.isFile() && isProtected(path)) {
     throw new BnsumError({
       code: 'EXISTS',
       file: path,
@@ -135,7 +171,7 @@ export function writeReport(path: string, pieces: Iterable<string>): void {
   // A symbolic link stays one: the file behind it is replaced.
   const target = stat === undefined ? path : realpathSync(path);
   if (stat === undefined) requireFolder(path);
-  const temporary = join(dirname(target), `.${basename(target).slice(0, 200)}.${process.pid}.tmp`);
+  const temporary = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(8).toString('hex')}.tmp`);
   const file = openSync(temporary, 'wx', stat === undefined ? 0o666 : Number(stat.mode) & 0o777);
   unfinished.add(temporary);
   try {

@@ -10,9 +10,7 @@ import { inputsOfFirstCalls, lowerModel, twinSourceOf } from './lower/lower.ts';
 import type { FeatureOrder, Lowered } from './lower/lowered.ts';
 import { computes, describeExpr, mapSources, reorder, sourcesOf } from './order.ts';
 
-/**
- * What a conversion will do, as data: printed by --dry-run, carried out by translate. Nothing is read from weights here.
- */
+/** One tensor of the state_dict to be, and the expression of source tensors that gives it. */
 export interface PlannedTensor {
   /** Key of the state_dict. */
   readonly name: string;
@@ -55,6 +53,9 @@ export interface DroppedTensor {
   readonly why: string;
 }
 
+/**
+ * What a conversion will do, as data: printed by --dry-run, carried out by translate. Nothing is read from weights here.
+ */
 export interface Plan {
   readonly tensors: readonly PlannedTensor[];
   readonly modules: readonly PlannedModule[];

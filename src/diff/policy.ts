@@ -50,10 +50,10 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 
 /**
  * `+1%`, `+5000` (growth of the Keras total), `keras.total<=30M`, `torch.parameters+2%`, `bytes<=100MB`. K, M and G
- * (or B) are powers of 1000, KB, MB and GB of 1024. null: it is none of these.
+ * (or B) are powers of 1000, KB, MB and GB of 1024; commas and underscores may part thousands. null: it is none of these.
  */
 export function parseBudget(text: string): Budget | null {
-  const found = /^([a-zA-Z.]*)(<=|\+)(\d+(?:\.\d+)?)(%|[a-zA-Z]{0,2})$/.exec(text.replace(/[\s_,]/g, ''));
+  const found = /^([a-zA-Z.]*)(<=|\+)(\d+(?:\.\d+)?)(%|[a-zA-Z]{0,2})$/.exec(withoutGroups(text.replace(/\s/g, '')));
   if (found === null) return null;
   const [, name = '', sign = '', digits = '', unit = ''] = found;
   const rule = name === '' ? 'keras.total' : RULES.find((one) => one.toLowerCase() === name.toLowerCase());
@@ -65,6 +65,11 @@ export function parseBudget(text: string): Budget | null {
   if (factor === undefined || (name === '' && sign === '<=')) return null;
   const amount = amountOf(digits, factor);
   return sign === '+' ? { text, rule, grow: amount, unit: 'count' } : { text, rule, most: amount };
+}
+
+/** `30,000,000` as `30000000`; a comma that parts no thousands (a decimal one) stays, and is refused. */
+function withoutGroups(text: string): string {
+  return text.replace(/(?<![\d.,_])\d{1,3}(?:[,_]\d{3})+(?![\d,_])/g, (digits) => digits.replace(/[,_]/g, ''));
 }
 
 /** A decimal times a whole factor, rounded down: as doubles 2.01 times a million is one less than 2,010,000. */

@@ -26,12 +26,29 @@ export interface ErrorFacts {
   /** Where in it: `@1234`, `/model_config/layers/3`, a layer or tensor name. */
   readonly place?: string;
   readonly reason: string;
-  /** What the user can do now; omitted where nothing helps. */
+  /** What the user can do now; by default what helps with errors of this code. */
   readonly next?: string;
   readonly cause?: unknown;
 }
 
-/** The only error type that reaches a user. */
+/** What helps where a refusal names no step of its own; our own bugs and usage errors have none. */
+const NEXT_STEPS: Readonly<Partial<Record<ErrorCode, string>>> = {
+  AMBIGUOUS: 'write the file again with the tool that made it',
+  EXISTS: 'name another file',
+  IO: 'check the disk and the permissions',
+  LIMIT: 'such a file is not read; check where it comes from',
+  MALFORMED: 'the file is damaged or not what it claims; fetch or save it again',
+  MISMATCH: 'its parts do not belong together; save the model again',
+  NOT_A_FILE: 'name a file',
+  NOT_A_MODEL: 'name the file that holds the model',
+  NOT_FOUND: 'check the name',
+  REFUSED: 'convert that layer by hand',
+  TRUNCATED: 'the file is incomplete; fetch or save it again',
+  UNSAFE: 'write the model again in one piece',
+  UNSUPPORTED: 'save the model in another form that is read (bnsum --help lists them)',
+};
+
+/** The only error type that reaches a user; its message is one line: `file place: reason; next step [CODE]`. */
 export class BnsumError extends Error {
   readonly code: ErrorCode;
   readonly file: string | undefined;
@@ -41,14 +58,15 @@ export class BnsumError extends Error {
 
   constructor(facts: ErrorFacts) {
     const where = [facts.file, facts.place].filter((part) => part !== undefined && part !== '').join(' ');
-    const next = facts.next === undefined ? '' : `; ${facts.next}`;
-    super(`${where === '' ? '' : `${where}: `}${facts.reason}${next} [${facts.code}]`, { cause: facts.cause });
+    const next = facts.next ?? NEXT_STEPS[facts.code];
+    const step = next === undefined ? '' : `; ${next}`;
+    super(`${where === '' ? '' : `${where}: `}${facts.reason}${step} [${facts.code}]`, { cause: facts.cause });
     this.name = 'BnsumError';
     this.code = facts.code;
     this.file = facts.file;
     this.place = facts.place;
     this.reason = facts.reason;
-    this.next = facts.next;
+    this.next = next;
   }
 }
 

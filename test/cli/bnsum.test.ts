@@ -154,6 +154,13 @@ describe('--output', () => {
     expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 
+  test('a temporary file of a killed run is in nobody’s way', () => {
+    const out = join(folder, 'again.json');
+    const command = `touch "${folder}/.again.json.$$.tmp"; exec "${process.execPath}" "${path}" "${cnn}" --format json -o "${out}"`;
+    expect(spawnSync('sh', ['-c', command]).status).toBe(0);
+    expect(JSON.parse(readFileSync(out, 'utf8')).totals.keras.total).toBe(13_108_758);
+  });
+
   test('never over an input, another model, or a directory', () => {
     const copy = file('copy.h5', readFileSync(cnn));
     const link = join(folder, 'link.txt');
@@ -161,6 +168,11 @@ describe('--output', () => {
     expectRefused(bnsum([copy, '-o', copy]), 'EXISTS');
     expectRefused(bnsum([copy, '-o', link]), 'EXISTS');
     expectRefused(bnsum([cnn, '-o', copy, '--format', 'json']), 'EXISTS');
+    for (const name of ['keep.pt2', 'keep.ts', 'keep.onnx', 'keep.pt-json', 'keep.pt.json', 'KEEP.CKPT', 'keep.tar']) {
+      expectRefused(bnsum([cnn, '-o', file(name, 'x')]), 'EXISTS');
+    }
+    expectRefused(bnsum([cnn, '-o', file('state.json', '{ "format": "pt-json", "version": 1 }')]), 'EXISTS');
+    expectRefused(bnsum([cnn, '-o', file('weights.dat', readFileSync(cnn))]), 'EXISTS');
     mkdirSync(join(folder, 'sub'));
     expectRefused(bnsum([cnn, '-o', join(folder, 'sub')]), 'NOT_A_FILE');
     expectRefused(bnsum([cnn, '-o', join(folder, 'no', 'such', 'x.json')]), 'NOT_FOUND');

@@ -85,7 +85,16 @@ describe('a budget', () => {
     ['keras.total<=1.005K', 1_005],
     ['keras.total<=1.0019K', 1_001],
     ['bytes<=1.5KB', 1_536],
+    ['keras.total<=30,000,000', 30_000_000],
+    ['keras.total<=1_234_567', 1_234_567],
   ])('%s is exact', (text, most) => {
     expect(parseBudget(text)).toMatchObject({ most });
   });
+
+  test.each(['+1,5%', 'bytes<=1,5GB', '+1,50', '+10,00', '+,5', '+1,234,5', 'bytes<=1.5,000', '+0,001,5%'])(
+    'a decimal comma is no budget: %s',
+    (text) => {
+      expect(parseBudget(text)).toBeNull();
+    },
+  );
 });

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { BnsumError, type ErrorFacts } from '../../ir/error.ts';
 import type { WorkerAccess, WorkerChannel, WorkerHost, WorkerMessage } from '../worker.ts';
@@ -27,6 +28,11 @@ export type WorkerAnswer =
 export function nodeWorkers(folder: string): WorkerHost | undefined {
   if (!existsSync(join(folder, 'hdf5.cjs'))) return undefined;
   return { start: (name, access) => startWorker(join(folder, `${name}.cjs`), access) };
+}
+
+/** The workers of a package whose module at `url` lies in a folder beside `worker/`. */
+export function workersBeside(url: string): WorkerHost | undefined {
+  return nodeWorkers(join(dirname(fileURLToPath(url)), '..', 'worker'));
 }
 
 interface Waiting {

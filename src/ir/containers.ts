@@ -1,0 +1,31 @@
+/** Containers that a state_dict is written to. */
+export const CONTAINERS = ['pt', 'safetensors', 'pt-json'] as const;
+export type Container = (typeof CONTAINERS)[number];
+
+/** Endings of a file's name that stand for each container, in lower case. */
+export const CONTAINER_ENDINGS: Readonly<Record<Container, readonly string[]>> = {
+  pt: ['.pt', '.pth', '.bin'],
+  safetensors: ['.safetensors'],
+  'pt-json': ['.pt-json', '.pt.json'],
+};
+
+/**
+ * Endings of models that say so by themselves. Content decides what a file is; names decide which files git shows, which
+ * ones hooks look at, and which ones a report never replaces.
+ */
+export const MODEL_ENDINGS = [
+  '.h5',
+  '.hdf5',
+  '.keras',
+  '.pt',
+  '.pth',
+  '.pt2',
+  '.ckpt',
+  '.safetensors',
+  '.pt-json',
+  '.pt.json',
+  '.onnx',
+] as const;
+
+/** Endings of models that other files have as well. */
+export const SHARED_ENDINGS = ['.bin', '.tar', '.ts'] as const;
