@@ -2,6 +2,9 @@ import type { Layer } from './model.ts';
 
 type Layered = { readonly layers: readonly Layer[] };
 
+/** What nests a list of layers, of a model or of its summary. */
+type Nested = { readonly layers: readonly Pick<Layer, 'path' | 'parent'>[] };
+
 /** A model's layers do not change, so they are indexed once; models that differ in their graphs share the list. */
 const indexes = new WeakMap<readonly Layer[], ReadonlyMap<string, Layer>>();
 
@@ -30,9 +33,9 @@ export interface LayerTree {
   readonly firstRoot: number;
 }
 
-const trees = new WeakMap<readonly Layer[], LayerTree>();
+const trees = new WeakMap<Nested['layers'], LayerTree>();
 
-export function layerTree({ layers }: Layered): LayerTree {
+export function layerTree({ layers }: Nested): LayerTree {
   const known = trees.get(layers);
   if (known !== undefined) return known;
   const parents = parentsOf(layers);

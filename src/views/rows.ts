@@ -1,7 +1,7 @@
 import type { Count } from '../account/count.ts';
 import { order } from '../account/count.ts';
 import type { Summary, SummaryLayer } from '../account/summary.ts';
-import { parentsOf } from '../ir/layer-index.ts';
+import { layerTree } from '../ir/layer-index.ts';
 import type { SortKey, ViewOptions } from './view.ts';
 
 /** A layer as a row: how deep it stands, and whether it is a container's own share. */
@@ -24,10 +24,34 @@ export function layerTitle(layer: SummaryLayer, whole: boolean): string {
 /** Stands for the model itself. */
 export const ROOT = '(root)';
 
-/** How many containers each layer stands in, in the order of the list. */
-function levelsOf(layers: readonly SummaryLayer[]): readonly number[] {
-  const levels: number[] = [];
-  for (const above of parentsOf(layers)) levels.push(above < 0 ? 0 : (levels[above] ?? 0) + 1);
+/**
+ * The places of the layers in the order of their rows: below its parent each, since files of tensors may scatter what
+ * belongs to one module.
+ */
+function placesOf(layers: readonly SummaryLayer[]): Int32Array {
+  const { firstChildren, nextSiblings, parents, firstRoot } = layerTree({ layers });
+  const places = new Int32Array(layers.length);
+  let count = 0;
+  let at = firstRoot;
+  while (at >= 0) {
+    places[count] = at;
+    count += 1;
+    let next = firstChildren[at] ?? -1;
+    // Up to the next one that has a sibling.
+    for (let from = at; next < 0 && from >= 0; from = parents[from] ?? -1) next = nextSiblings[from] ?? -1;
+    at = next;
+  }
+  return places.subarray(0, count);
+}
+
+/** How many containers each layer stands in, by its place in the list; `places`: parents before their children. */
+function levelsOf(layers: readonly SummaryLayer[], places: Int32Array): Int32Array {
+  const { parents } = layerTree({ layers });
+  const levels = new Int32Array(layers.length);
+  for (const at of places) {
+    const above = parents[at] ?? -1;
+    levels[at] = above < 0 ? 0 : (levels[above] ?? 0) + 1;
+  }
   return levels;
 }
 
@@ -80,11 +104,13 @@ function compare(a: Row, b: Row, key: SortKey): number {
 
 /** The rows to show: filtered, cut at a depth, or (sorted) the leaves alone, largest first. */
 export function rowsOf(summary: Summary, options: ViewOptions): readonly Row[] {
-  const levels = levelsOf(summary.layers);
+  const places = placesOf(summary.layers);
+  const levels = levelsOf(summary.layers, places);
   const rows: Row[] = [];
   const isChosen = options.layer === null ? null : chooserOf(options.layer);
-  for (const [at, layer] of summary.layers.entries()) {
-    if (isChosen !== null && !isChosen(layer)) continue;
+  for (const at of places) {
+    const layer = summary.layers[at];
+    if (layer === undefined || (isChosen !== null && !isChosen(layer))) continue;
     const level = levels[at] ?? 0;
     if (options.depth !== null && level >= options.depth) continue;
     rows.push({ layer, level, own: false, keras: layer.keras, torch: layer.torch, buffers: layer.buffers });

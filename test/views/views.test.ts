@@ -150,6 +150,34 @@ describe('long tables', () => {
   });
 });
 
+describe('rows of scattered modules', () => {
+  // As safetensors.torch writes them: by element type, then by name.
+  const scattered = modelOf({
+    dialect: 'torch',
+    layers: [
+      { path: 'body', kind: 'unknown', container: true },
+      { path: 'body.0', parent: 'body', kind: 'dense', weights: [{ role: 'weight', shape: [2] }] },
+      { path: 'head', kind: 'dense', weights: [{ role: 'weight', shape: [3] }] },
+      { path: 'body.1', parent: 'body', kind: 'dense', weights: [{ role: 'weight', shape: [4] }] },
+      { path: 'late.a', parent: 'late', kind: 'dense', weights: [{ role: 'weight', shape: [5] }] },
+      { path: 'late', kind: 'unknown', container: true },
+    ],
+  });
+
+  test.each(['table', 'tree'])('%s: each layer stands below its parent', async (name) => {
+    const text = await render(name, summaryOf(scattered));
+    const names = [...text.matchAll(/^[^\w\n]*(body|0|1|head|late|a)(?= \(dense\)| +(?:Keras )?\d|`)/gm)].map(
+      (found) => found[1],
+    );
+    expect(names).toEqual(['body', '0', '1', 'head', 'late', 'a']);
+  });
+
+  test('as text with whole paths', async () => {
+    const lines = (await render('text', summaryOf(scattered))).split('\n').filter((line) => line.startsWith('layer '));
+    expect(lines.map((line) => line.split(' ')[1])).toEqual(['body', 'body.0', 'body.1', 'head', 'late', 'late.a']);
+  });
+});
+
 describe('sums', () => {
   test('rows of the text add up to the totals it prints', async () => {
     const text = await render('text', summaryOf(referenceCnn()));

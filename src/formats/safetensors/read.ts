@@ -174,6 +174,23 @@ const FRAMEWORKS: ReadonlyMap<string, string> = new Map([
   ['mlx', 'mlx'],
 ]);
 
+/**
+ * Writers that sort by type and name (safetensors.torch does) put layer 10 before layer 2 and tear modules of two types
+ * apart; then the order says nothing of the model, and numbers are better counted. Any other order is the writer's own.
+ */
+function inNaturalOrder(tensors: readonly RawTensor[]): readonly RawTensor[] {
+  const types = new Set<string>();
+  let before: RawTensor | undefined;
+  for (const raw of tensors) {
+    const { dtype } = raw.tensor;
+    if (before?.tensor.dtype === dtype ? raw.name < before.name : types.has(dtype)) return tensors;
+    types.add(dtype);
+    before = raw;
+  }
+  const keys = tensors.map((raw) => [raw.name.replace(/\d+/g, (digits) => digits.padStart(12, '0')), raw] as const);
+  return keys.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, raw]) => raw);
+}
+
 function buildModel(
   file: string,
   tensors: readonly RawTensor[],
@@ -181,7 +198,7 @@ function buildModel(
   found: readonly Diagnostic[],
 ): (sources: readonly ByteSource[]) => Outcome<Model> {
   const modules = modulesOf(metadata, file);
-  const { value: layers, diagnostics } = recogniseLayers(tensors, modules, file);
+  const { value: layers, diagnostics } = recogniseLayers(inNaturalOrder(tensors), modules, file);
   const config = sourceConfig(metadata, file);
   return (sources) => {
     const model: Model = {
