@@ -398,7 +398,9 @@ export function entriesOf(model: Model): Entries {
       );
       const keepOwn = (held: Place): void => {
         for (const weight of held.layer.weights) {
-          if (weight.class !== 'seed') other.push(ownEntry(held.layer, held.at, weight));
+          // No layer of Keras counts batches.
+          const counts = toward === 'keras' && weight.class === 'counter' && held.layer.kind === 'batch_norm';
+          if (weight.class !== 'seed' && !counts) other.push(ownEntry(held.layer, held.at, weight));
         }
         for (const child of held.children) keepOwn(child);
       };

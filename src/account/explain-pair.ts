@@ -4,7 +4,7 @@ import type { Accounting } from './account.ts';
 import { type Count, minus, order, plus, total } from './count.ts';
 import type { Entry } from './entries.ts';
 import { gatherSteps, type Landmark, requireNoRemainder } from './explain.ts';
-import { RULES, select } from './rules.ts';
+import { counts, firstOwners, RULES } from './rules.ts';
 
 export type PairStepKind =
   | 'moving_statistics'
@@ -15,6 +15,7 @@ export type PairStepKind =
   | 'bias'
   | 'second_bias'
   | 'scale_and_shift'
+  | 'tied'
   | 'different_size'
   | 'only_in_first'
   | 'only_in_second';
@@ -44,6 +45,7 @@ const STEP_ORDER: readonly PairStepKind[] = [
   'bias',
   'second_bias',
   'scale_and_shift',
+  'tied',
   'different_size',
   'only_in_first',
   'only_in_second',
@@ -58,6 +60,8 @@ type PartKind = 'moving_statistics' | 'other_statistics' | 'counters' | 'constan
 interface Unit {
   readonly layer: Layer;
   readonly parts: ReadonlyMap<PartKind, Count>;
+  /** Elements that are another layer's tensor too, and are counted there. */
+  readonly tied: ReadonlyMap<PartKind, Count>;
   readonly sizes: string;
 }
 
@@ -78,12 +82,13 @@ function nativeLandmark(model: Model, accounting: Accounting): Landmark {
 }
 
 function unitsOf(model: Model, accounting: Accounting): readonly Unit[] {
-  const entries =
-    model.dialect === 'keras'
-      ? select(RULES['keras.total'], accounting.entries.keras)
-      : select(RULES['torch.parameters'], accounting.entries.torch);
+  const ofKeras = model.dialect === 'keras';
+  const rule = ofKeras ? RULES['keras.total'] : RULES['torch.parameters'];
+  const all = ofKeras ? accounting.entries.keras : accounting.entries.torch;
+  const first = new Set(firstOwners(all));
   const byPath = new Map<string, Entry[]>();
-  for (const entry of entries ?? []) {
+  for (const entry of all) {
+    if (!counts(rule, entry)) continue;
     const list = byPath.get(entry.layer);
     if (list) list.push(entry);
     else byPath.set(entry.layer, [entry]);
@@ -93,17 +98,19 @@ function unitsOf(model: Model, accounting: Accounting): readonly Unit[] {
     const own = byPath.get(layer.path) ?? [];
     if (own.length === 0 && (layer.container || (layer.weights.length === 0 && !NORMS.has(layer.kind)))) return [];
     const parts = new Map<PartKind, Count>();
+    const tied = new Map<PartKind, Count>();
     const sizes: string[] = [];
     for (const entry of own) {
       const part = partOf(entry, layer.kind);
-      parts.set(part, plus(parts.get(part) ?? 0, entry.elements));
+      const sums = first.has(entry) ? parts : tied;
+      sums.set(part, plus(sums.get(part) ?? 0, entry.elements));
       // Axis order differs between the frameworks, the multiset of axes does not.
       const axes = entry.shape.filter((axis) => axis !== 1).toSorted((a, b) => a - b);
       if (part === 'main' || part === 'scale') sizes.push(axes.join('x'));
     }
     // A norm may lack its scale or its shift: its channels say enough.
     const distinct = NORMS.has(layer.kind) ? [...new Set(sizes)] : sizes;
-    return [{ layer, parts, sizes: distinct.toSorted().join(' ') }];
+    return [{ layer, parts, tied, sizes: distinct.toSorted().join(' ') }];
   });
 }
 
@@ -189,7 +196,10 @@ export function explainPair(
     }
     paired += 1;
     for (const part of new Set([...a.parts.keys(), ...b.parts.keys()])) {
-      const gap = minus(b.parts.get(part) ?? 0, a.parts.get(part) ?? 0);
+      const tied = minus(a.tied.get(part) ?? 0, b.tied.get(part) ?? 0);
+      const whole = minus(b.parts.get(part) ?? 0, a.parts.get(part) ?? 0);
+      if (tied !== 0) steps.add('tied', tied, (order(tied, 0) > 0 ? b : a).layer.path);
+      const gap = minus(whole, tied);
       const richer = order(gap, 0) > 0 ? b : a;
       const beforeNorm = before[richer === b ? 1 : 0].has(richer.layer.path);
       const less = (richer === b ? a : b).parts.get(part) ?? 0;

@@ -21,6 +21,7 @@ export type StepKind =
   | 'filled_scale' // gamma or beta that PyTorch holds and Keras leaves out
   | 'second_bias' // PyTorch's recurrent layers have two biases, Keras one
   | 'filled' // other tensors that only the twin has
+  | 'tied_apart' // one tensor in the file, two in the other framework
   | 'restructured' // the twin holds the same layer in another number of elements
   | 'repeated_keys' // a tied tensor under further keys
   | 'folded_affine' // gamma and beta that go into a neighbour
@@ -91,6 +92,7 @@ const ORDER: readonly StepKind[] = [
   'filled_scale',
   'second_bias',
   'filled',
+  'tied_apart',
   'restructured',
   'repeated_keys',
   'folded_affine',
@@ -136,14 +138,39 @@ function kerasToTorch(model: Model, accounting: Accounting): readonly Step[] {
     const filledKind = RECURRENT.has(kind) ? 'second_bias' : NORMS.has(kind) ? 'filled_scale' : 'filled';
     steps.add(filledKind, entry.elements, entry.layer);
   }
-  for (const [at, gap] of gaps.entries()) {
+  const tied = tiedElements(model, accounting);
+  for (const [at, difference] of gaps.entries()) {
     const layer = layers[at];
-    if (gap === 0 || layer === undefined) continue;
+    if (difference === 0 || layer === undefined) continue;
+    // A tensor that the file holds once, and that the other framework's layers cannot share.
+    const held = tied.get(at) ?? 0;
+    const apart = model.dialect === 'keras' ? held : minus(0, held);
+    if (apart !== 0) steps.add('tied_apart', apart, layer.path);
+    const gap = minus(difference, apart);
+    if (gap === 0) continue;
     // Read from PyTorch's side, the two biases become one by adding, so neither is filled.
     const recurrent = RECURRENT.has(layer.kind) && model.dialect !== 'keras' && gap > 0;
     steps.add(recurrent ? 'second_bias' : 'restructured', gap, layer.path);
   }
   return steps.take(ORDER);
+}
+
+/**
+ * By the place of a layer: elements of its weights that the file's own framework counts with another layer, while the
+ * layer's counterpart has a tensor of its own.
+ */
+function tiedElements({ dialect }: Model, { entries }: Accounting): ReadonlyMap<number, Count> {
+  const [own, other] = dialect === 'keras' ? [entries.keras, entries.torch] : [entries.torch, entries.keras];
+  const found = new Map<number, Count>();
+  const isFirst = firstOf(own);
+  const isFirstThere = firstOf(other);
+  const apart = new Set<number>();
+  for (const entry of other) if (isFirstThere(entry)) apart.add(entry.at);
+  for (const entry of own) {
+    if (isFirst(entry) || entry.class !== 'weight' || !apart.has(entry.at)) continue;
+    found.set(entry.at, plus(found.get(entry.at) ?? 0, entry.elements));
+  }
+  return found;
 }
 
 /** Tells the first owner of a tensor from its further names. */

@@ -24,6 +24,7 @@ export type ToolReason =
   | 'weight_and_bias_only'
   | 'lstm_crash'
   | 'graph_unknown'
+  | 'no_counterpart' // layers that Keras does not have
   | 'every_key';
 
 export interface ToolFigure {
@@ -114,10 +115,17 @@ export function toolFigures(model: Model, accounting: Accounting): readonly Tool
         ? { elements: plus(totals.keras.total, 2), crashes: false, reason: 'h5_optimizer_unbuilt' }
         : { elements: plus(totals.keras.total, optimizer.tally.elements), crashes: false, reason: 'with_optimizer' };
   const unique = tally(select(RULES['torch.parameters'], firstOwners(accounting.entries.torch)) ?? []).elements;
+  const ofKeras = model.dialect === 'keras';
+  // A model of PyTorch that Keras has no layers for is no model of Keras.
+  const without = !ofKeras && accounting.entries.untwinned.size > 0;
+  const keras = (tool: Tool, reason: ToolReason): ToolFigure =>
+    without
+      ? { tool, elements: null, crashes: false, reason: 'no_counterpart' }
+      : { tool, elements: totals.keras.total, crashes: false, reason };
   return [
-    { tool: 'keras2_summary', elements: totals.keras.total, crashes: false, reason: 'all_weights' },
-    { tool: 'keras3_summary', elements: totals.keras.total, crashes: false, reason: 'all_weights_compile_false' },
-    { tool: 'keras3_summary_compiled', ...compiled },
+    keras('keras2_summary', 'all_weights'),
+    keras('keras3_summary', 'all_weights_compile_false'),
+    ...(ofKeras ? [{ tool: 'keras3_summary_compiled', ...compiled } as const] : []),
     { tool: 'sum_numel', elements: totals.torch.parameters, crashes: false, reason: 'parameters_only' },
     { tool: 'torchinfo', elements: unique, crashes: false, reason: 'parameters_once' },
     { tool: 'torchsummary', ...torchsummary(model, accounting) },

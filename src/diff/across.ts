@@ -377,6 +377,7 @@ const PAIR_STEPS: Readonly<Record<StepKind, PairStepKind | null>> = {
   counters: 'counters',
   constants: 'constants',
   filled_scale: 'scale_and_shift',
+  tied_apart: 'tied',
   second_bias: 'second_bias',
   filled: 'different_size',
   restructured: 'different_size',

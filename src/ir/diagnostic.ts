@@ -27,6 +27,7 @@ export type DiagnosticCode =
   | 'NOT_FOLDED'
   | 'NOT_SAVED'
   | 'NO_TWIN'
+  | 'PACKED'
   | 'PARTIAL_OVERLAP'
   | 'SHAPE_UNKNOWN'
   | 'TARGET_PADDING'
@@ -80,6 +81,8 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   NO_ARCHITECTURE: 'info',
   /** A reading that the file does not settle was assumed. */
   ASSUMED: 'warning',
+  /** Weights packed into objects of quantised modules, which PyTorch counts neither as parameters nor as buffers; they count as buffers here; args: count, first. */
+  PACKED: 'info',
   /** A tensor overlaps another one in part. */
   PARTIAL_OVERLAP: 'warning',
   /** A tensor has no place in the other framework; args: role, why. */

@@ -290,6 +290,12 @@ function merge(family: Family, kind: Kind, type: string, attrs: JsonObject, gues
   return { ...norm, ...known, ...axes, ...open };
 }
 
+/** What TensorFlow's and the first Transformers' LayerNorm call weight and bias. */
+const OLD_ROLES: ReadonlyMap<string, string> = new Map([
+  ['gamma', 'weight'],
+  ['beta', 'bias'],
+]);
+
 function weightsOf(
   members: ReadonlyMap<string, RawTensor>,
   kind: Kind,
@@ -298,9 +304,12 @@ function weightsOf(
   notes: Notes,
 ): readonly Weight[] {
   const weights: Weight[] = [];
+  // PyTorch trains nothing of a quantised layer, its bias neither.
+  const renames = kind === 'layer_norm' && !members.has('weight') && !members.has('bias');
+  const isQuantised = members.get('weight')?.tensor.encoding.kind === 'quantised';
   for (const [role, raw] of members) {
     const buffer = bufferClass(role, members, type);
-    let isParameter = raw.isParameter;
+    let isParameter = isQuantised ? false : raw.isParameter;
     let weightClass: WeightClass;
     if (isParameter !== null) weightClass = isParameter ? 'weight' : (buffer ?? 'constant');
     else if (buffer !== undefined) {
@@ -321,7 +330,7 @@ function weightsOf(
       else notes.assumed(raw.name);
     }
     weights.push({
-      role,
+      role: renames ? (OLD_ROLES.get(role) ?? role) : role,
       class: weightClass,
       isParameter,
       trainable: isParameter ? raw.trainable : false,

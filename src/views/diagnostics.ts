@@ -80,6 +80,8 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
     const toward = TOWARD.get(String(args['toward'])) ?? 'the other framework';
     return `no counterpart in ${toward}${aside(word(args, 'reason') ?? word(args, 'type'))}; its own tensors are counted`;
   },
+  PACKED: (args) =>
+    `${counted(args, 'packed tensor')} of quantised modules${firstOf(args)}: counted as buffers here, while PyTorch counts packed weights neither as parameters nor as buffers`,
   PARTIAL_OVERLAP: (args) => `shares part of its bytes with another tensor${aside(word(args, 'with'))}; both count`,
   SHAPE_UNKNOWN: (args) => `the output shape cannot be inferred${aside(word(args, 'reason') ?? word(args, 'type'))}`,
   TARGET_PADDING: (args) =>

@@ -17,6 +17,7 @@ const STEPS: Readonly<Record<StepKind, (of: string) => string>> = {
   filled_scale: (of) => `gamma or beta${of} that Keras leaves out and PyTorch fills`,
   second_bias: (of) => `second biases${of}, which PyTorch keeps and Keras does not`,
   filled: (of) => `elements${of} that only the PyTorch layer has`,
+  tied_apart: (of) => `elements of tied tensors${of}, which the other framework's layers cannot share`,
   restructured: (of) => `elements${of} by another structure of the same layer`,
   repeated_keys: (of) => `elements of tied tensors under further keys${of}`,
   folded_affine: (of) => `gamma and beta${of}, folded away`,
@@ -31,12 +32,25 @@ const STEP_REMARKS: Readonly<Partial<Record<StepKind, string>>> = {
   other_statistics: ', which PyTorch keeps in buffers',
   counters: ', which PyTorch keeps in buffers',
   constants: ', which PyTorch keeps in buffers',
+  batch_counters: ', which PyTorch keeps in buffers',
 };
 
 /** The noun of a step in that sentence, where it differs from the step's own words. */
 const STEP_NOUNS: Readonly<Partial<Record<StepKind, string>>> = {
   filled_scale: 'filled gamma or beta',
   second_bias: 'second biases',
+  tied_apart: 'elements of tied tensors',
+};
+
+/** The noun of a single one. */
+const ONE_OF: Readonly<Partial<Record<StepKind, string>>> = {
+  moving_statistics: 'moving statistic',
+  other_statistics: 'statistic',
+  counters: 'counter',
+  constants: 'constant',
+  second_bias: 'second bias',
+  filled: 'element that only the PyTorch layer has',
+  restructured: 'element by another structure of the same layer',
 };
 
 const PAIR_STEPS: Readonly<Record<PairStepKind, string>> = {
@@ -48,6 +62,7 @@ const PAIR_STEPS: Readonly<Record<PairStepKind, string>> = {
   bias: 'biases',
   second_bias: 'second biases of recurrent layers',
   scale_and_shift: 'scales and shifts of normalisation layers',
+  tied: 'elements of tied tensors, which count once',
   different_size: 'elements of layers of another size',
   only_in_first: 'elements of layers that only the first has',
   only_in_second: 'elements of layers that only the second has',
@@ -82,6 +97,7 @@ export const TOOL_REASONS: Readonly<Record<ToolReason, string>> = {
   weight_and_bias_only:
     'only attributes called weight and bias, once per call of a layer; none of GRU, RNN or attention',
   lstm_crash: 'stops at an LSTM: its output is a tuple',
+  no_counterpart: 'Keras has no such layers',
   graph_unknown: 'counts per call, and the calls are not known',
   every_key: 'every key, counters and tied tensors included',
 };
@@ -92,7 +108,7 @@ export function stepText(step: Step): string {
 }
 
 export function pairStepText(step: PairStep): string {
-  return `${PAIR_STEPS[step.kind]} (${listNames(step.layers)})`;
+  return `${PAIR_STEPS[step.kind]} (${listNames(step.layers.map((path) => path || ROOT))})`;
 }
 
 /** `a`, `a and b`, `a, b and c`. */
@@ -106,7 +122,7 @@ export function differenceText(summary: Summary): string {
   const say = (step: Step): string => {
     const count = step.elements < 0 ? minus(0, step.elements) : step.elements;
     const layers = step.layers.length === 1 ? '1 layer' : `${showCount(step.layers.length)} layers`;
-    const noun = STEP_NOUNS[step.kind] ?? STEPS[step.kind]('');
+    const noun = (count === 1 ? ONE_OF[step.kind] : undefined) ?? STEP_NOUNS[step.kind] ?? STEPS[step.kind]('');
     return `${showCount(count)} ${noun} (${layers})`;
   };
   /** Steps that are remarked on alike stand together, before their remark. */

@@ -2,7 +2,15 @@ import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { isModuleValue, readModuleTree, stateOf, typeOfObject } from './module-tree.ts';
+import {
+  isModuleValue,
+  isScriptObject,
+  notePacked,
+  packedTensors,
+  readModuleTree,
+  stateOf,
+  typeOfObject,
+} from './module-tree.ts';
 import {
   classNameOf,
   type DictNode,
@@ -356,7 +364,8 @@ export function readCheckpoint(
     const tree = readModuleTree(chosen.value, context);
     return { ...tree, versions: undefined, optimizer, diagnostics: [...diagnostics, ...tree.diagnostics] };
   }
-  const { tensors, skipped, lazy } = readTensors(chosen, context);
+  const { tensors, skipped, lazy, packed } = readTensors(chosen, context);
+  if (packed.length > 0) diagnostics.push(notePacked(packed, context.file));
   if (lazy.length > 0) {
     diagnostics.push(note('WEIGHT_MISSING', at, { count: lazy.length, first: lazy.slice(0, 5), why: 'uninitialised' }));
   }
@@ -377,10 +386,11 @@ export function readCheckpoint(
 function readTensors(
   { kind, value }: Candidate,
   context: TensorContext,
-): { readonly tensors: readonly RawTensor[]; readonly skipped: readonly string[]; readonly lazy: readonly string[] } {
+): Readonly<Record<'skipped' | 'lazy' | 'packed', readonly string[]>> & { readonly tensors: readonly RawTensor[] } {
   const tensors: RawTensor[] = [];
   const skipped: string[] = [];
   const lazy: string[] = [];
+  const packed: string[] = [];
   // The keys of a dict are distinct; their texts are, as long as each is the key itself.
   let distinct = isDict(value);
   const take = (name: string, item: PickleValue): void => {
@@ -389,12 +399,14 @@ function readTensors(
         lazy.push(name);
         return;
       }
-      // Packed parameters of quantised modules: a tuple of weight and bias.
-      const parts = isTuple(item) && item.items.some((part) => isTensorValue(part)) ? item.items : undefined;
-      if (parts === undefined) skipped.push(name);
-      else {
-        distinct = false;
-        for (const [index, part] of parts.entries()) if (isTensorValue(part)) take(`${name}.${index}`, part);
+      // Packed parameters of quantised modules: a tuple of weight and bias, or an object of C++.
+      const parts = isTuple(item) || isScriptObject(item) ? packedTensors(name, item) : [];
+      if (parts.length === 0) skipped.push(name);
+      else distinct = false;
+      for (const [path, part] of parts) {
+        packed.push(path);
+        const { tensor } = readTensorValue(part, path, context);
+        tensors.push({ name: path, tensor, isParameter: false, trainable: false });
       }
       return;
     }
@@ -412,7 +424,7 @@ function readTensors(
   } else if (isTensorValue(value)) take('tensor', value);
   else for (const [index, item] of (itemsOf(value) ?? []).entries()) take(String(index), item);
   if (!distinct) requireDistinctNames(tensors, context.file);
-  return { tensors, skipped, lazy };
+  return { tensors, skipped, lazy, packed };
 }
 
 function requireDistinctNames(tensors: readonly RawTensor[], file: string): void {

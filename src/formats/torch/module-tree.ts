@@ -1,24 +1,47 @@
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError, isBnsumError } from '../../ir/error.ts';
+import { EMPTY_OBJECT } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { classNameOf, type DictNode, isDict, isGlobal, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
+import {
+  classNameOf,
+  type DictNode,
+  isDict,
+  isGlobal,
+  isReduced,
+  itemsOf,
+  type PickleValue,
+  type Reduced,
+} from './pickle-value.ts';
 import { attributesOf } from './raw-model.ts';
 import { isTensorValue, isUninitialised, readTensorValue, type TensorContext } from './tensor-value.ts';
+
+/** Makes a GraphModule of torch.fx out of its attributes, the first argument, and of source code among them. */
+const GRAPH_MODULE = 'torch.fx.graph_module.reduce_graph_module';
+
+/** What torch.compile wraps a module in, its first argument; PyTorch's keys begin with `_orig_mod.`. */
+const COMPILED = 'torch._dynamo.eval_frame.OptimizedModule';
 
 /** The attributes of a pickled object: BUILD's dict, or its first part where slots come along. */
 export function stateOf(value: PickleValue | undefined): DictNode | undefined {
   if (!isReduced(value)) return undefined;
   if (isDict(value.state)) return value.state;
+  if (isDict(value.args[0]) && classNameOf(value) === GRAPH_MODULE) return value.args[0];
   const first = itemsOf(value.state)?.[0];
   return isDict(first) ? first : undefined;
 }
 
 /** Whether a value is a pickled nn.Module: an object with the three tables that every module has. */
 export function isModuleValue(value: PickleValue | undefined): boolean {
-  const state = stateOf(value);
+  const compiled = compiledModule(value);
+  const state = stateOf(compiled ?? value);
   return state !== undefined && isDict(state.entries.get('_modules')) && isDict(state.entries.get('_parameters'));
+}
+
+/** The module that torch.compile wrapped. */
+function compiledModule(value: PickleValue | undefined): PickleValue | undefined {
+  return isReduced(value) && classNameOf(value) === COMPILED ? value.args[0] : undefined;
 }
 
 /** The class of a pickled object as the file spells it: 'BatchNorm2d' for torch.nn's own, else 'package.Class'. */
@@ -27,7 +50,7 @@ export function typeOfObject(value: PickleValue): string {
   if (isReduced(value) && name === 'copyreg._reconstructor' && isGlobal(value.args[0])) {
     name = classNameOf(value.args[0]) ?? '';
   }
-  return shortType(name);
+  return name === GRAPH_MODULE ? 'torch.fx.GraphModule' : shortType(name);
 }
 
 /** 'torch.nn.modules.batchnorm.BatchNorm2d' is 'BatchNorm2d'; classes from elsewhere keep their package. */
@@ -61,11 +84,34 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
   const unsaved: string[] = [];
   const constants: Tensor[] = [];
   const lazy: string[] = [];
-  const pending: Visit[] = [{ path: '', depth: 0, value: root }];
+  const packed: string[] = [];
+  const compiled = compiledModule(root);
+  if (compiled !== undefined) modules.set('', { type: COMPILED, attrs: EMPTY_OBJECT });
+  const pending: Visit[] = [
+    compiled === undefined ? { path: '', depth: 0, value: root } : { path: '_orig_mod', depth: 1, value: compiled },
+  ];
+  const addPacked = (name: string, value: PickleValue): void => {
+    for (const [path, tensor] of packedTensors(name, value)) {
+      packed.push(path);
+      tensors.push({
+        name: path,
+        tensor: readTensorValue(tensor, path, context).tensor,
+        isParameter: false,
+        trainable: false,
+      });
+    }
+  };
   for (let visit = pending.pop(); visit !== undefined; visit = pending.pop()) {
     const { path, depth, value } = visit;
     const state = stateOf(value);
-    if (state === undefined) continue;
+    if (state === undefined) {
+      // A quantised convolution keeps a tuple of settings, weight and bias.
+      if (isReduced(value)) {
+        modules.set(path, { type: typeOfObject(value), attrs: EMPTY_OBJECT });
+        addPacked(path, value);
+      }
+      continue;
+    }
     if (depth > LIMITS.moduleDepth || modules.size > LIMITS.layers) {
       throw new BnsumError({
         code: 'LIMIT',
@@ -108,6 +154,13 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
         tensors.push({ name, tensor, isParameter, trainable: isParameter ? requiresGrad : false });
       }
     }
+    for (const [key, entry] of state.entries) {
+      if (typeof key !== 'string' || !isReduced(entry)) continue;
+      if (isTensorValue(entry)) {
+        unsaved.push(prefix + key);
+        constants.push(...readConstant(entry, prefix + key, context));
+      } else if (isScriptObject(entry)) addPacked(prefix + key, entry);
+    }
     const children = state.entries.get('_modules');
     if (!isDict(children)) continue;
     const below: Visit[] = [];
@@ -119,6 +172,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
   if (unsaved.length > 0) {
     diagnostics.push(note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first: unsaved.slice(0, 5) }));
   }
+  if (packed.length > 0) diagnostics.push(notePacked(packed, context.file));
   if (lazy.length > 0) {
     diagnostics.push(
       note(
@@ -129,6 +183,32 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
     );
   }
   return { tensors, modules, constants, diagnostics };
+}
+
+/** Objects of PyTorch's C++ classes: packed weights of quantised modules. */
+export function isScriptObject(value: PickleValue | undefined): value is Reduced {
+  return isReduced(value) && /^torch(?:\._C)?\.ScriptObject$/.test(classNameOf(value) ?? '');
+}
+
+/** Values that are looked at in one packed object. */
+const PACKED_VALUES = 10_000;
+
+/** The tensors inside of a packed value, named by their number. */
+export function packedTensors(name: string, value: PickleValue): readonly (readonly [string, Reduced])[] {
+  const found: (readonly [string, Reduced])[] = [];
+  const pending: PickleValue[] = [value];
+  for (let visits = 0; pending.length > 0 && visits < PACKED_VALUES; visits += 1) {
+    const next = pending.pop();
+    if (isTensorValue(next)) found.push([`${name}.${found.length}`, next]);
+    else if (isReduced(next)) pending.push(...(next.state === undefined ? [] : [next.state]), ...next.args);
+    else pending.push(...(itemsOf(next) ?? []).toReversed());
+  }
+  return found;
+}
+
+/** Packed weights are counted, unlike by PyTorch, which sees neither parameters nor buffers in them. */
+export function notePacked(names: readonly string[], file: string): Diagnostic {
+  return note('PACKED', { file }, { count: names.length, first: names.slice(0, 5) });
 }
 
 /** A tensor beside the state, for comparing. One that is not read here is named by NOT_SAVED and nothing else. */
