@@ -16,9 +16,9 @@ function aside(text: string | null): string {
 }
 
 /** `3 keys`, by the argument `count`. */
-function counted(args: Args, noun: string): string {
+function counted(args: Args, noun: string, plural: string = `${noun}s`): string {
   const count = args['count'];
-  return count === 1 ? `1 ${noun}` : typeof count === 'number' ? `${count} ${noun}s` : `some ${noun}s`;
+  return count === 1 ? `1 ${noun}` : typeof count === 'number' ? `${count} ${plural}` : `some ${plural}`;
 }
 
 function firstOf(args: Args): string {
@@ -54,8 +54,11 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
     `parameters${aside(word(args, 'parameters'))} and buffers${aside(word(args, 'buffers'))} are told apart by the recognised layers: the file does not say`,
   CODE_CONSTANTS: (args) =>
     `${counted(args, 'tensor')} of ${word(args, 'elements') ?? '?'} elements are constants of the code, as a frozen model keeps its weights${firstOf(args)}: PyTorch counts them neither as parameters nor as buffers, and no total here does`,
-  CODE_PRESENT: (args) => `the file carries code, which is not run${aside(word(args, 'what') ?? word(args, 'type'))}`,
-  COMMON_PREFIX: (args) => `every name begins with a wrapper's prefix${aside(word(args, 'prefix'))}; paths keep it`,
+  CODE_PRESENT: (args) =>
+    args['what'] === 'pickled names'
+      ? `loading it in Python imports ${counted(args, 'class or function', 'classes or functions')} by name${firstOf(args)}, which is not done here; --audit tells what they are`
+      : `the file carries code, which is not run${aside(word(args, 'what') ?? word(args, 'type'))}`,
+  COMMON_PREFIX: (args) => `every name begins with ${word(args, 'prefix') ?? 'one prefix'}; paths keep it`,
   CUSTOM_LAYER: (args) => `custom layer${aside(word(args, 'type'))}, summarised from its weights`,
   DROPPED: (args) =>
     `${word(args, 'role') ?? word(args, 'what') ?? 'a tensor'} has no place in the other framework${aside(word(args, 'why'))}`,
@@ -71,11 +74,17 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   NOT_A_VARIABLE: (args) => `${counted(args, 'array')} outside the layers’ variables left out${firstOf(args)}`,
   NOT_A_TENSOR: (args) => `${counted(args, 'value')} without a tensor left out${firstOf(args)}`,
   NOT_FOLDED: (args) => `stays a BatchNorm${aside(word(args, 'why'))}`,
-  NOT_SAVED: (args) => `${counted(args, 'tensor')} that the module keeps out of its state_dict${firstOf(args)}`,
+  NOT_SAVED: (args) => {
+    const elements = word(args, 'elements');
+    const size = elements === null ? '' : ` of ${elements} elements`;
+    return `${counted(args, 'tensor')}${size} that the module keeps out of its state_dict${firstOf(args)}: in no total here`;
+  },
   NO_ARCHITECTURE: (args) =>
-    word(args, 'type') === null
-      ? 'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)'
-      : 'a subclassed model: only its own code knows its layers and their order, so output shapes and flags are not known',
+    word(args, 'framework') === 'torch'
+      ? 'a state_dict holds tensors alone: settings such as eps, output shapes and the order of calls are not known'
+      : word(args, 'type') === null
+        ? 'the file holds weights without an architecture: output shapes and flags are not known (for Keras weights --config FILE gives them)'
+        : 'a subclassed model: only its own code knows its layers and their order, so output shapes and flags are not known',
   NO_TWIN: (args) => {
     const toward = TOWARD.get(String(args['toward'])) ?? 'the other framework';
     return `no counterpart in ${toward}${aside(word(args, 'reason') ?? word(args, 'type'))}; its own tensors are counted`;
@@ -91,7 +100,9 @@ const SENTENCES: Readonly<Record<DiagnosticCode, (args: Args) => string>> = {
   TRAINING_DIFFERS: (args) =>
     `same outputs at inference, another computation in training${aside(word(args, 'what') ?? word(args, 'reason'))}`,
   WEIGHT_MISSING: (args) =>
-    `a weight that the file should hold is not there${aside(word(args, 'first') ?? word(args, 'weight') ?? word(args, 'role') ?? word(args, 'name') ?? word(args, 'names'))}`,
+    args['why'] === 'uninitialised'
+      ? `${counted(args, 'tensor')} of lazy modules${firstOf(args)}, which have no shape before the first forward pass`
+      : `a weight that the file should hold is not there${aside(word(args, 'first') ?? word(args, 'weight') ?? word(args, 'role') ?? word(args, 'name') ?? word(args, 'names'))}`,
   WEIGHT_UNEXPECTED: (args) =>
     `the file holds a weight that the config does not name${aside(word(args, 'weight') ?? word(args, 'role') ?? word(args, 'name') ?? word(args, 'names'))}`,
 };

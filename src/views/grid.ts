@@ -84,9 +84,10 @@ function axisText(axis: number | readonly number[] | null): string {
   return axis === null ? '?' : Array.isArray(axis) ? `[${axis.join(', ')}]` : String(axis);
 }
 
-/** Both conventions of a momentum: `0.99 | 0.01`, Keras' first. */
-export function momentumText(momentum: { readonly keras: number | null; readonly torch: number | null }): string {
-  if (momentum.keras === null && momentum.torch === null) return '?';
+/** Both conventions of a momentum, Keras' first: `0.99 | 0.01`; `?`: not told. `momentum=None` of PyTorch averages all batches. */
+export function momentumText({ bn, attrs }: SummaryLayer): string {
+  const momentum = bn?.momentum ?? { keras: null, torch: null };
+  if (momentum.keras === null && momentum.torch === null) return attrs.get('momentum') === null ? 'cumulative' : '?';
   return `${momentum.keras ?? '?'} | ${momentum.torch ?? '?'}`;
 }
 
@@ -112,7 +113,7 @@ function bnGrid(summary: Summary, options: ViewOptions): Grid {
               count(layer.bn.channels),
               text(axisText(layer.bn.axis)),
               { as: 'number', number: layer.bn.eps },
-              text(momentumText(layer.bn.momentum)),
+              text(momentumText(layer)),
               { as: 'flag', flag: layer.bn.gamma },
               { as: 'flag', flag: layer.bn.beta },
               { as: 'flag', flag: layer.bn.frozen },

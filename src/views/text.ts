@@ -24,9 +24,9 @@ function* layerLines(summary: Summary, options: ViewOptions): Generator<string> 
     const macs = layer.macs === undefined ? '' : `, macs ${showCount(layer.macs)}`;
     yield `layer ${showName(layerTitle(layer, true))} (${showName(type)})${shape}${inputs}: keras ${showCount(layer.keras)}, torch ${showCount(layer.torch)}, buffers ${showCount(layer.buffers)}${macs}\n`;
     if (layer.bn !== undefined) {
-      const { channels, axis, eps, momentum, gamma, beta, frozen } = layer.bn;
+      const { channels, axis, eps, gamma, beta, frozen } = layer.bn;
       const axes = axis === null ? '?' : String(axis);
-      yield `  batch norm: channels ${channels ?? '?'}, axis ${axes}, eps ${eps ?? '?'}, momentum ${momentumText(momentum)}, gamma ${flag(gamma)}, beta ${flag(beta)}, frozen ${flag(frozen)}\n`;
+      yield `  batch norm: channels ${channels ?? '?'}, axis ${axes}, eps ${eps ?? '?'}, momentum ${momentumText(layer)}, gamma ${flag(gamma)}, beta ${flag(beta)}, frozen ${flag(frozen)}\n`;
     }
     if (options.bn) continue;
     for (const weight of layer.weights) {

@@ -16,7 +16,7 @@ function facts(layer: SummaryLayer, options: ViewOptions): string {
   if (layer.keras !== 0 || layer.torch !== 0 || layer.buffers !== 0) {
     parts.push(`Keras ${showCount(layer.keras)}, PyTorch ${showCount(layer.torch)} + ${showCount(layer.buffers)}`);
   }
-  if (layer.bn !== undefined && options.bn) parts.push(`eps ${layer.bn.eps ?? '?'}`, momentumText(layer.bn.momentum));
+  if (layer.bn !== undefined && options.bn) parts.push(`eps ${layer.bn.eps ?? '?'}`, momentumText(layer));
   if (layer.macs !== undefined && layer.macs !== 0) parts.push(`${showCount(layer.macs)} MACs`);
   return parts.join('  ');
 }

@@ -417,3 +417,66 @@ describe('two frameworks’ versions of one network', () => {
     });
   });
 });
+
+describe('what is tied in PyTorch and is two layers in Keras', () => {
+  const model = modelOf({
+    dialect: 'torch',
+    layers: [
+      {
+        path: 'embed',
+        kind: 'embedding',
+        type: 'Embedding',
+        weights: [{ role: 'weight', shape: [10, 4], identity: 'one' }],
+      },
+      { path: 'head', kind: 'dense', type: 'Linear', weights: [{ role: 'weight', shape: [10, 4], identity: 'one' }] },
+    ],
+  });
+
+  // An Embedding's table is [10, 4] and a Dense kernel [4, 10]: Keras cannot hold them as one variable of two layers.
+  test('is explained by the tie', () => {
+    const accounting = account(model);
+    expect(accounting.totals.keras.total).toBe(80);
+    expect(accounting.totals.torch.parameters).toBe(40);
+    expect(explain(model, accounting).stages[0]?.steps).toEqual([
+      { kind: 'tied_apart', elements: -40, layers: ['head'] },
+    ]);
+  });
+
+  test('also between two files', () => {
+    const untied = modelOf({
+      dialect: 'torch',
+      layers: [
+        { path: 'embed', kind: 'embedding', type: 'Embedding', weights: [{ role: 'weight', shape: [10, 4] }] },
+        { path: 'head', kind: 'dense', type: 'Linear', weights: [{ role: 'weight', shape: [10, 4] }] },
+      ],
+    });
+    const sides = [model, untied].map((one) => ({ model: one, accounting: account(one) }));
+    const [left, right] = sides;
+    if (left === undefined || right === undefined) throw new Error('two sides');
+    expect(explainPair(left, right).steps).toEqual([{ kind: 'tied', elements: 40, layers: ['head'] }]);
+    expect(explainPair(right, left).steps).toEqual([{ kind: 'tied', elements: -40, layers: ['head'] }]);
+  });
+});
+
+test('a BatchNorm that Keras does not have brings no counter of batches there', () => {
+  const model = modelOf({
+    dialect: 'torch',
+    layers: [
+      {
+        path: 'odd',
+        kind: 'batch_norm',
+        type: 'BatchNorm1d',
+        // Shapes that do not fit each other: no counterpart.
+        weights: [
+          { role: 'weight', shape: [4] },
+          { role: 'running_mean', shape: [3], class: 'statistic', isParameter: false },
+          { role: 'num_batches_tracked', shape: [], class: 'counter', isParameter: false },
+        ],
+      },
+    ],
+  });
+  const accounting = account(model);
+  expect([...accounting.entries.untwinned]).toEqual(['odd']);
+  expect(accounting.totals.keras.total).toBe(7);
+  expect(accounting.totals.torch.buffers).toBe(4);
+});

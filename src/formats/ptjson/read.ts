@@ -136,11 +136,13 @@ function buildModel(source: ByteSource, text: Text): Outcome<Model> {
 function judgeOwn(text: Text, file: string, diagnostics: Diagnostic[]): void {
   const version = text.members.get('version');
   if (version !== 1) {
-    const shown = typeof version === 'number' ? String(version) : 'none';
+    if (typeof version !== 'number') {
+      throw new BnsumError({ code: 'MALFORMED', file, place: 'version', reason: 'is no number; version 1 is read' });
+    }
     throw new BnsumError({
       code: 'UNSUPPORTED',
       file,
-      reason: `pt-json version ${shown}, version 1 is read`,
+      reason: `pt-json version ${version}, version 1 is read`,
       next: 'take a newer bnsum',
     });
   }

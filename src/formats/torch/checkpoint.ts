@@ -195,6 +195,15 @@ function candidatesOf(root: PickleValue, { candidates }: Survey): readonly Candi
     const isAside = candidates.length > 0 && holdsSinglesOnly(values.values());
     if ((own > 0 && !isAside) || isEmpty) return [whole(isDict(root) ? 'state_dict' : 'tensors', own), ...candidates];
   }
+  // A callback's best score, under no name that models have, is no model beside one.
+  const likely = candidates.filter(
+    ({ kind, name, value }) =>
+      kind !== 'state_dict' ||
+      PREFERRED.includes(name.slice(name.lastIndexOf('.') + 1)) ||
+      !isDict(value) ||
+      !holdsSinglesOnly(value.entries.values()),
+  );
+  if (likely.length > 0) return likely;
   return candidates.length > 0 ? candidates : findScattered(root);
 }
 
@@ -454,8 +463,12 @@ function noModel(root: PickleValue, file: string): BnsumError {
     ? 'the state of an optimizer'
     : isReduced(root)
       ? `an object of ${typeOfObject(root) || 'an unknown class'}`
-      : isDict(root)
-        ? `a ${root.type} with the keys ${[...root.entries.keys()].slice(0, 8).map(keyText).join(', ') || '(none)'}`
-        : `a value of ${classNameOf(root) ?? (isNode(root) ? root.kind : typeof root)}`;
+      : root === null
+        ? 'nothing (None)'
+        : isDict(root) && root.entries.size === 0
+          ? `an empty ${root.type}`
+          : isDict(root)
+            ? `a ${root.type} with the keys ${[...root.entries.keys()].slice(0, 8).map(keyText).join(', ')}`
+            : `a value of ${classNameOf(root) ?? (isNode(root) ? root.kind : typeof root)}`;
   return new BnsumError({ code: 'NOT_A_MODEL', file, reason: `it holds ${what}, no tensors of a model` });
 }

@@ -11,6 +11,7 @@ import { readLegacy } from './read-legacy.ts';
 import { isShardIndex, readShards } from './read-shards.ts';
 import { looksLikeTar, readTar } from './read-tar.ts';
 import { readTorchZip } from './read-zip.ts';
+import { findOverlaps } from './strided.ts';
 
 /** LONG1 of the magic number, as every protocol writes it. */
 const MAGIC: readonly number[] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
@@ -105,7 +106,11 @@ function finishModel(
   const file = source.label;
   const layers = recogniseLayers(raw.tensors, raw.modules, file);
   const diagnostics = [...raw.diagnostics, ...layers.diagnostics];
-  if (raw.modules.size === 0) diagnostics.push(note('NO_ARCHITECTURE', { file }));
+  if (raw.modules.size === 0) diagnostics.push(note('NO_ARCHITECTURE', { file }, { framework: 'torch' }));
+  const tensors = raw.sharesStorages === false ? [] : raw.tensors.map(({ tensor }) => tensor);
+  for (const [tensor, other] of findOverlaps(tensors)) {
+    diagnostics.push(note('PARTIAL_OVERLAP', { file, tensor: tensor.name }, { with: other.name }));
+  }
   const root = raw.modules.get('');
   const value: Model = {
     name: stemOf(file),

@@ -22,6 +22,10 @@ export class KeyTable<T> {
   readonly #numbered: T[] = [];
   readonly #others = new Map<string, T>();
 
+  get size(): number {
+    return this.#numbered.length + this.#others.size;
+  }
+
   get(key: string): T | undefined {
     const number = numberAt(key, 0);
     return number >= 0 && number < this.#numbered.length ? this.#numbered[number] : this.#others.get(key);
@@ -31,7 +35,9 @@ export class KeyTable<T> {
   set(text: string, value: T, start: number = 0): void {
     const number = numberAt(text, start);
     // A number that comes too early stays among the others until the ones before it are there.
-    if (number >= 0 && number <= this.#numbered.length) this.#numbered[number] = value;
-    else this.#others.set(text.slice(start), value);
+    if (number >= 0 && number <= this.#numbered.length) {
+      if (number === this.#numbered.length && this.#others.size > 0) this.#others.delete(text.slice(start));
+      this.#numbered[number] = value;
+    } else this.#others.set(text.slice(start), value);
   }
 }

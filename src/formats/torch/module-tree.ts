@@ -170,7 +170,9 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
     for (const child of below.reverse()) pending.push(child);
   }
   if (unsaved.length > 0) {
-    diagnostics.push(note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first: unsaved.slice(0, 5) }));
+    const elements = elementsOf(constants);
+    const first = unsaved.slice(0, 5);
+    diagnostics.push(note('NOT_SAVED', { file: context.file }, { count: unsaved.length, elements, first }));
   }
   if (packed.length > 0) diagnostics.push(notePacked(packed, context.file));
   if (lazy.length > 0) {
@@ -183,6 +185,11 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
     );
   }
   return { tensors, modules, constants, diagnostics };
+}
+
+/** Elements of tensors together. */
+export function elementsOf(tensors: readonly Tensor[]): number {
+  return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
 /** Objects of PyTorch's C++ classes: packed weights of quantised modules. */

@@ -17,6 +17,8 @@ export interface RawModel {
   readonly optimizer: readonly Tensor[];
   readonly diagnostics: readonly Diagnostic[];
   readonly extra: ReadonlyMap<string, string>;
+  /** false: every tensor has a storage of its own, as in nearly every large file. */
+  readonly sharesStorages?: boolean;
   readonly constants?: readonly Tensor[];
   readonly program?: ReadonlyMap<string, () => string>;
 }

@@ -4,7 +4,7 @@ import type { Json } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
-import { type ModuleTree, readConstant, shortType, stateOf } from './module-tree.ts';
+import { elementsOf, type ModuleTree, readConstant, shortType, stateOf } from './module-tree.ts';
 import { classNameOf, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
 import { attributesOf, type RawModel } from './raw-model.ts';
 import { readPickle, TORCH, type TorchArchive } from './read-zip.ts';
@@ -99,10 +99,7 @@ async function readConstants(archive: TorchArchive): Promise<readonly Tensor[]> 
 
 function noteConstants(constants: readonly Tensor[], file: string): readonly Diagnostic[] {
   if (constants.length === 0) return [];
-  const elements = constants.reduce(
-    (sum, tensor) => sum + tensor.shape.reduce((product, size) => product * size, 1),
-    0,
-  );
+  const elements = elementsOf(constants);
   const first = constants.slice(0, 5).map((tensor) => tensor.name);
   return [note('CODE_CONSTANTS', { file }, { count: constants.length, elements, first })];
 }
@@ -172,6 +169,8 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
   }
   const first = unsaved.slice(0, 5);
   const diagnostics =
-    unsaved.length === 0 ? [] : [note('NOT_SAVED', { file: context.file }, { count: unsaved.length, first })];
+    unsaved.length === 0
+      ? []
+      : [note('NOT_SAVED', { file: context.file }, { count: unsaved.length, elements: elementsOf(constants), first })];
   return { tensors, modules, constants, diagnostics };
 }

@@ -55,7 +55,7 @@ export async function readTorchZip(source: ByteSource, options: ReadOptions, sco
   if (isExport) return readExport(archive, options);
   await checkVersion(archive);
   if (zip.get(`${root}constants.pkl`) !== undefined || hasCode(archive)) return readScript(archive);
-  const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
+  const { run, context, sharesStorages } = await readPickle(archive, 'data.pkl', 'data/');
   const contents = readCheckpoint(run.value, context, options.pick);
   return {
     format: 'torch-zip',
@@ -63,6 +63,7 @@ export async function readTorchZip(source: ByteSource, options: ReadOptions, sco
     ...contents,
     diagnostics: [...contents.diagnostics, ...notesOf(run, archive.file)],
     extra: new Map(),
+    sharesStorages,
   };
 }
 
@@ -108,6 +109,8 @@ async function checkVersion(archive: TorchArchive): Promise<void> {
 export interface PickleInZip {
   readonly run: PickleRun & { readonly value: PickleValue };
   readonly context: TensorContext;
+  /** Whether some storage is named twice. */
+  readonly sharesStorages: boolean;
 }
 
 /** Unpickles a record whose storages are records `<root><folder><key>`, each proved to have the bytes that it needs. */
@@ -115,6 +118,14 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
   const { zip, root, file } = archive;
   const member = zip.get(root + record);
   if (member === undefined) {
+    if (zip.get(`${root}.data/extern_modules`) !== undefined) {
+      throw new BnsumError({
+        code: 'UNSUPPORTED',
+        file,
+        reason: 'a torch.package archive, whose objects are made by code in it',
+        next: 'load it in Python, from a source that you trust, and save its state_dict with torch.save',
+      });
+    }
     const names = zip.members.slice(0, 6).map((entry) => entry.name);
     throw new BnsumError({
       code: 'NOT_A_MODEL',
@@ -125,12 +136,15 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
   const label = `${file}!${member.name}`;
   const known = new KeyTable<StorageNode>();
   const prefix = root + folder;
+  let sharesStorages = false;
   const records = new KeyTable<ZipMember>();
   for (const one of zip.members) if (one.name.startsWith(prefix)) records.set(one.name, one, prefix.length);
   const run = unpickle(await zip.read(member, LIMITS.pickleBytes), 0, {
     file: label,
     persist(id, place) {
+      const count = known.size;
       const node = readStorageId(id, known, label, place);
+      if (known.size === count) sharesStorages = true;
       node.bytes ??= storageIn(archive, records.get(node.key), prefix, node, label, place);
       return node;
     },
@@ -151,7 +165,7 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
       throw new BnsumError({ code: 'MALFORMED', file, place: node.key, reason: 'a storage that was not named before' });
     },
   };
-  return { run, context };
+  return { run, context, sharesStorages };
 }
 
 function storageIn(

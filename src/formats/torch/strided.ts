@@ -104,6 +104,18 @@ class StridedTensor implements Tensor {
     return this.#bytes.id;
   }
 
+  /** The bytes of its storage that a tensor without holes takes, from and to; null for one with strides of its own. */
+  extent(): readonly [number, number] | null {
+    let expected = 1;
+    for (let axis = this.shape.length - 1; axis >= 0; axis -= 1) {
+      const size = this.shape[axis] ?? 0;
+      if (size > 1 && this.#strides[axis] !== expected) return null;
+      expected *= size;
+    }
+    const from = (this.#offset * bitsOf(this.dtype)) / 8;
+    return [from, from + this.byteLength];
+  }
+
   readInto(start: readonly number[], count: readonly number[], into: Uint8Array, signal?: AbortSignal): Promise<void> {
     const facts: StridedFacts = {
       file: this.#file,
@@ -118,6 +130,37 @@ class StridedTensor implements Tensor {
     };
     return readStrided(facts, start, count, into, signal);
   }
+}
+
+/**
+ * Tensors that share some of their bytes with another one and are not the same tensor, each with the first that it
+ * overlaps. Only tensors without holes are looked at: whether strided views share elements is another question.
+ */
+export function findOverlaps(tensors: readonly Tensor[]): readonly (readonly [Tensor, Tensor])[] {
+  const byStorage = new Map<string, StridedTensor[]>();
+  for (const tensor of tensors) {
+    if (!(tensor instanceof StridedTensor)) continue;
+    const list = byStorage.get(tensor.storage);
+    if (list === undefined) byStorage.set(tensor.storage, [tensor]);
+    else list.push(tensor);
+  }
+  const found: (readonly [Tensor, Tensor])[] = [];
+  for (const list of byStorage.values()) {
+    if (list.length < 2) continue;
+    const placed = list.flatMap((tensor) => {
+      const extent = tensor.extent();
+      return extent === null || extent[0] === extent[1] ? [] : [{ tensor, from: extent[0], to: extent[1] }];
+    });
+    placed.sort((a, b) => a.from - b.from || b.to - a.to);
+    // The one that reaches farthest so far: whatever begins before its end overlaps it.
+    let reach = placed[0];
+    for (const one of placed.slice(1)) {
+      if (reach === undefined) break;
+      if (one.from < reach.to && one.tensor.identity !== reach.tensor.identity) found.push([one.tensor, reach.tensor]);
+      if (one.to > reach.to) reach = one;
+    }
+  }
+  return found;
 }
 
 /** Views that mean the same elements have the same identity, whatever they say of axes of one element. */

@@ -15,6 +15,7 @@ test('a table of storage keys is a Map, whatever the keys and their order', () =
         if (at % 2 === 0) table.set(text, value);
         else table.set(`archive/data/${text}`, value, 13);
         map.set(text, value);
+        expect(table.size).toBe(map.size);
         for (const [asked] of pairs) expect(table.get(asked)).toBe(map.get(asked));
       }
     }),
