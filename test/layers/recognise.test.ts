@@ -333,3 +333,11 @@ test('every class of torch.nn with weights has a fixture, or a reason', () => {
   expect(weighted.length).toBeGreaterThan(40);
   expect(weighted.filter((name) => !found.has(name) && !WITHOUT.has(name))).toEqual([]);
 });
+
+test('the LayerNorm of old BERT has weight and bias under their old names', () => {
+  const layer = only({ 'LayerNorm.gamma': [4], 'LayerNorm.beta': [4] });
+  expect(layer.weights.map(({ role, tensor }) => [role, tensor.name])).toEqual([
+    ['weight', 'LayerNorm.gamma'],
+    ['bias', 'LayerNorm.beta'],
+  ]);
+});
