@@ -3,7 +3,7 @@ import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { BnsumError } from '../ir/error.ts';
+import { BnsumError, type ErrorCode } from '../ir/error.ts';
 import { usage } from './usage.ts';
 
 /** A file of a git revision. */
@@ -40,8 +40,24 @@ function privateFolder(): string {
   return folder;
 }
 
-/** Runs git with fixed words and no shell; its standard output goes where `into` says. */
-export async function git(words: readonly string[], into?: NodeJS.WritableStream): Promise<string> {
+/** What it means to the user that git fails. */
+export interface GitFailure {
+  readonly code: ErrorCode;
+  readonly file?: string;
+  /** In place of git's own words. */
+  readonly reason?: string;
+  readonly next: string;
+}
+
+/**
+ * Runs git with fixed words and no shell; its standard output goes where `into` says. Throws BnsumError as `failure`
+ * says, or NOT_FOUND where there is no git.
+ */
+export async function git(
+  words: readonly string[],
+  failure: GitFailure,
+  into?: NodeJS.WritableStream,
+): Promise<string> {
   const child = spawn('git', words, { stdio: ['ignore', 'pipe', 'pipe'], shell: false, windowsHide: true });
   let said = '';
   let out = '';
@@ -59,14 +75,16 @@ export async function git(words: readonly string[], into?: NodeJS.WritableStream
     else await pipeline(child.stdout, into);
     const status = await ended;
     if (status === 0) return out;
-    throw new BnsumError({
-      code: 'NOT_FOUND',
-      reason: `git says: ${said.trim().replace(/^fatal: /, '') || `status ${status}`}`,
-      next: 'check the revision and the path, which counts from the repository’s root',
-    });
+    const words = said.trim().replace(/^(?:fatal|error): /, '');
+    throw new BnsumError({ reason: `git says: ${words === '' ? `status ${status}` : words}`, ...failure });
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      throw new BnsumError({ code: 'NOT_FOUND', reason: 'git is not installed', next: 'install git, or name files' });
+      throw new BnsumError({
+        code: 'NOT_FOUND',
+        ...(failure.file === undefined ? {} : { file: failure.file }),
+        reason: 'git is not installed',
+        next: 'install git, or name files',
+      });
     }
     throw error;
   }
@@ -78,22 +96,14 @@ export async function git(words: readonly string[], into?: NodeJS.WritableStream
  */
 export async function readGitFile(word: string, { revision, path }: GitName): Promise<string> {
   const target = join(privateFolder(), basename(path));
-  try {
-    await git(
-      ['cat-file', '--filters', `${revision}:${path}`],
-      createWriteStream(target, { flags: 'wx', mode: 0o600 }),
-    );
-  } catch (error) {
-    if (error instanceof BnsumError) {
-      throw new BnsumError({
-        code: error.code,
-        file: word,
-        reason: error.reason,
-        ...(error.next === undefined ? {} : { next: error.next }),
-        cause: error,
-      });
-    }
-    throw error;
-  }
+  await git(
+    ['cat-file', '--filters', `${revision}:${path}`],
+    {
+      code: 'NOT_FOUND',
+      file: word,
+      next: 'check the revision and the path, which counts from the repository’s root',
+    },
+    createWriteStream(target, { flags: 'wx', mode: 0o600 }),
+  );
   return target;
 }

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MODEL_ENDINGS } from '../ir/containers.ts';
-import { BnsumError, isBnsumError } from '../ir/error.ts';
 import { git } from './bndiff-git.ts';
 
 /** Files that git is to show by their summary. */
@@ -63,41 +62,34 @@ function standing(pattern: string, lines: readonly AttributeLine[]): 'ours' | 'n
 
 /** The folder that holds the repository's files. Throws BnsumError NOT_FOUND where there is none. */
 async function workTree(): Promise<string> {
-  let bare: string;
-  try {
-    bare = (await git(['rev-parse', '--is-bare-repository'])).trim();
-  } catch (error) {
-    if (!isBnsumError(error) || !error.reason.startsWith('git says')) throw error;
-    throw new BnsumError({
-      code: 'NOT_FOUND',
-      reason: error.reason,
-      next: 'run bndiff --install-git inside the repository, or see bndiff --print-gitconfig',
-      cause: error,
-    });
-  }
-  try {
-    return (await git(['rev-parse', '--show-toplevel'])).replace(/\r?\n$/, '');
-  } catch (error) {
-    if (!isBnsumError(error)) throw error;
-    throw new BnsumError({
-      code: 'NOT_FOUND',
-      reason:
-        bare === 'true'
-          ? 'this is a bare repository, which has no files and no .gitattributes'
-          : 'this is not where the files of the repository are',
-      next: 'run bndiff --install-git in a clone or a work tree of it',
-      cause: error,
-    });
-  }
+  const bare = await git(['rev-parse', '--is-bare-repository'], {
+    code: 'NOT_FOUND',
+    next: 'run bndiff --install-git inside the repository, or see bndiff --print-gitconfig',
+  });
+  const root = await git(['rev-parse', '--show-toplevel'], {
+    code: 'NOT_FOUND',
+    reason:
+      bare.trim() === 'true'
+        ? 'this is a bare repository, which has no files and no .gitattributes'
+        : 'this is not where the files of the repository are',
+    next: 'run bndiff --install-git in a clone or a work tree of it',
+  });
+  return root.replace(/\r?\n$/, '');
 }
 
 /**
  * Sets the textconv and the difftool in this repository's own configuration and adds the patterns that .gitattributes
- * lacks, or that the lines of Git LFS take away. Throws BnsumError NOT_FOUND outside a repository.
+ * lacks, or that the lines of Git LFS take away. Throws BnsumError NOT_FOUND outside a repository, IO where git cannot
+ * write its configuration.
  */
 export async function installGit(): Promise<readonly string[]> {
   const root = await workTree();
-  for (const [key, value] of SETTINGS) await git(['config', '--local', key, value]);
+  for (const [key, value] of SETTINGS) {
+    await git(['config', '--local', key, value], {
+      code: 'IO',
+      next: 'wait for another git to end, remove a config.lock that one left, and see that the folder can be written',
+    });
+  }
   const path = join(root, '.gitattributes');
   const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
   const lines = attributeLines(text);

@@ -98,7 +98,9 @@ describe('a real git repository', () => {
   test('what git does not have is one line and 2', () => {
     const ran = run(['bndiff', 'git:HEAD:absent.h5', 'model.keras']);
     expect(ran.status).toBe(2);
-    expect(ran.stderr).toMatch(/^bndiff: git:HEAD:absent\.h5: git says: [^\n]*\[NOT_FOUND\]\n$/);
+    expect(ran.stderr).toMatch(
+      /^bndiff: git:HEAD:absent\.h5: git says: [^\n]*; check the revision and the path[^\n]*\[NOT_FOUND\]\n$/,
+    );
     const outside = run(['bndiff', 'git:HEAD:model.keras', join(pairs, 'bn.keras')], folder);
     expect(outside.status).toBe(2);
     expect(readdirSync(join(folder, 'tmp'))).toEqual([]);
@@ -219,6 +221,18 @@ describe('.gitattributes', () => {
     expect(text.match(/\*\.h5/g)).toHaveLength(1);
     expect(said).toContain('*.h5 keeps diff=mine, so those are not shown');
     expect(said).toContain('*.pt keeps -diff, so those are not shown');
+  });
+
+  test('a locked configuration is told by what frees it, not as a revision that is missing', () => {
+    const where = join(folder, 'locked');
+    mkdirSync(where);
+    run(['git', 'init', '-q'], where);
+    writeFileSync(join(where, '.git', 'config.lock'), '');
+    const ran = run(['bndiff', '--install-git'], where);
+    expect(ran.stderr).toMatch(/^bndiff: git says: [^\n]*config[^\n]*; [^\n]*config\.lock[^\n]* \[IO\]\n$/);
+    expect(ran.stderr).not.toContain('revision');
+    expect(ran.status).toBe(2);
+    expect(existsSync(join(where, '.gitattributes'))).toBe(false);
   });
 
   test('outside a repository and in a bare one it says where to run it', () => {
