@@ -47,7 +47,7 @@ export function diagnosticsPage({ DIAGNOSTIC_SEVERITY, note, describe, reasonTex
     table(['Code', 'Severity', 'Meaning', 'Wording'], rows),
     '## Errors',
     'A refusal is one line on stderr: file, place, reason, next step and the code in brackets.' +
-      ' Nothing is written to stdout for that file.',
+      ' stdout gets nothing of that file, but for `--format json`, where `{file, error}` stands in its place.',
     table(['Code', 'Meaning', 'Exit status'], refusals),
     '## Findings of --audit',
     'Each finding is `suspicious` or `dangerous`. The verdict is the worst of them; a file that could not be judged to its' +
