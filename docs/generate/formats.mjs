@@ -57,9 +57,9 @@ const READ = {
 };
 
 const WRITTEN = {
-  pt: ['`.pt`, `.pth`, `.bin`', 'zip as torch.save writes it; `torch.load(weights_only=True)` takes it'],
-  safetensors: ['`.safetensors`', '`__metadata__` holds `format: pt`, `bnsum.modules` and `bnsum.source`'],
-  'pt-json': ['`.pt-json`, `.pt.json`', 'JSON text, one tensor a line; `--data text` writes numbers instead of base64'],
+  pt: 'zip as torch.save writes it; `torch.load(weights_only=True)` takes it',
+  safetensors: '`__metadata__` holds `format: pt`, `bnsum.modules` and `bnsum.source`',
+  'pt-json': 'JSON text, one tensor a line; `--data text` writes numbers instead of base64',
 };
 
 /** What files are named for that are not read: from the table of signatures. */
@@ -87,7 +87,7 @@ function limits(root, LIMITS) {
 }
 
 /** docs/formats.md: what is read, written and only named. */
-export function formatsPage({ READERS, CONTAINERS, LIMITS }, root) {
+export function formatsPage({ READERS, CONTAINERS, CONTAINER_ENDINGS, LIMITS }, root) {
   const names = READERS.map((reader) => reader.name);
   const rows = names.flatMap((name) => {
     if (READ[name] === undefined) throw new Error(`the reader ${name} is not described in docs/generate/formats.mjs`);
@@ -96,7 +96,7 @@ export function formatsPage({ READERS, CONTAINERS, LIMITS }, root) {
   const written = CONTAINERS.map((name) => {
     if (WRITTEN[name] === undefined)
       throw new Error(`the container ${name} is not described in docs/generate/formats.mjs`);
-    return [code(name), ...WRITTEN[name]];
+    return [code(name), CONTAINER_ENDINGS[name].map(code).join(', '), WRITTEN[name]];
   });
   return [
     '# Formats',

@@ -10,7 +10,7 @@ export { parseBnsum } from './src/cli/bnsum-options.ts';
 export { parseBnconvert } from './src/cli/bnconvert-options.ts';
 export { parseBndiff } from './src/cli/bndiff-options.ts';
 export { READERS } from './src/registry.ts';
-export { CONTAINERS } from './src/ir/containers.ts';
+export { CONTAINER_ENDINGS, CONTAINERS } from './src/ir/containers.ts';
 export { LIMITS } from './src/ir/limits.ts';
 export { DIAGNOSTIC_SEVERITY, note } from './src/ir/diagnostic.ts';
 export { reasonText } from './src/views/audit-wording.ts';

@@ -8,6 +8,8 @@ import { LIMITS } from '../ir/limits.ts';
 import type { Model } from '../ir/model.ts';
 import { openModel } from '../open.ts';
 import type { BnconvertOptions } from './bnconvert-options.ts';
+import { hasPicks } from './file-options.ts';
+import { commandWorkers } from './workers.ts';
 
 /** The plan under the names that were asked for, and the text of --emit-map. */
 export interface Named {
@@ -31,17 +33,31 @@ async function rowsFor(
   plan: Plan,
   options: BnconvertOptions,
 ): Promise<{ readonly rows: readonly NameRow[]; readonly diagnostics: Plan['diagnostics'] } | null> {
-  if (options.keys !== undefined) return matchKeys(model, plan, await readTarget(options.keys));
+  if (options.keys !== undefined) return matchKeys(model, plan, await readTarget(options.keys, options.pick));
   if (options.map === undefined) return null;
   const bytes = await readWhole(options.map);
   return { rows: readNameMap(bytes, plan, options.map), diagnostics: [] };
 }
 
+function noCheckpoint(path: string): BnsumError {
+  return new BnsumError({
+    code: 'USAGE',
+    file: path,
+    reason: 'it is no PyTorch checkpoint, among whose state_dicts --pick could choose',
+    next: 'leave --pick out',
+  });
+}
+
 /** A checkpoint, or a text file with one key a line. */
-async function readTarget(path: string): Promise<Target> {
+async function readTarget(path: string, pick: string | undefined): Promise<Target> {
+  const workers = commandWorkers();
   try {
-    const { value } = await openModel(path);
+    const { value } = await openModel(path, {
+      ...(pick === undefined ? {} : { pick }),
+      ...(workers === undefined ? {} : { workers }),
+    });
     try {
+      if (pick !== undefined && !hasPicks(value)) throw noCheckpoint(path);
       return targetOfModel(value, path);
     } finally {
       await value.close();
@@ -50,6 +66,7 @@ async function readTarget(path: string): Promise<Target> {
     if (!isBnsumError(error, 'NOT_A_MODEL')) throw error;
     const text = await readText(path);
     if (text === null) throw error;
+    if (pick !== undefined) throw noCheckpoint(path);
     return targetOfText(text, path);
   }
 }

@@ -1,6 +1,6 @@
-import { Command, Option } from 'commander';
-import { CONTAINER_ENDINGS, CONTAINERS, type Container } from '../ir/containers.ts';
-import { choose, parseWords, usage } from './usage.ts';
+import { Command } from 'commander';
+import { CONTAINER_ENDINGS, CONTAINERS, type Container, KERAS_ENDINGS } from '../ir/containers.ts';
+import { choose, parseWords, refuseEmpty, repeatable, usage } from './usage.ts';
 
 const CAST_TYPES = ['float64', 'float32', 'float16', 'bfloat16'] as const;
 export type CastType = (typeof CAST_TYPES)[number];
@@ -51,7 +51,7 @@ interface Parsed {
   readonly dtype?: string;
   readonly foldBn?: boolean;
   readonly data?: string;
-  readonly skip: readonly string[];
+  readonly skip?: readonly string[];
   readonly allowMissing?: boolean;
   readonly dryRun?: boolean;
   readonly format?: string;
@@ -60,14 +60,16 @@ interface Parsed {
   readonly quiet?: boolean;
 }
 
+const ENDINGS: readonly string[] = Object.values(CONTAINER_ENDINGS).flat();
+
 function program(): Command {
   return new Command('bnconvert')
     .description(
       'Convert a Keras model file into a PyTorch state_dict and, on request, a PyTorch module. No Python needed.',
     )
     .usage('[options] IN OUT')
-    .argument('[IN]', 'Keras model file: .h5, .keras, .weights.h5 (with --config)')
-    .argument('[OUT]', 'file to write: .pt, .pth, .safetensors, .pt-json, or .py for the module alone; - with --to')
+    .argument('[IN]', `Keras model file: ${KERAS_ENDINGS.join(', ')}; .weights.h5 with --config`)
+    .argument('[OUT]', `file to write: ${ENDINGS.join(', ')}, or .py for the module alone; - with --to`)
     .option('--to <name>', `container of OUT: ${CONTAINERS.join(', ')} (default: by the extension)`)
     .option('--module <file>', 'also write a PyTorch module (Python source) that computes the same')
     .option(
@@ -81,15 +83,11 @@ function program(): Command {
     .option('--emit-map <file>', 'write the map of names as JSON')
     .option('--dtype <type>', `cast floating tensors: ${CAST_TYPES.join(', ')}`)
     .option('--fold-bn', 'fold each BatchNorm into its neighbour where that is exact')
-    .option('--data <form>', 'pt-json data: base64 or text', 'base64')
-    .addOption(
-      new Option('--skip <layer>', 'leave a layer out (may be repeated)')
-        .default([])
-        .argParser((word: string, before: readonly string[]) => [...before, word]),
-    )
+    .option('--data <form>', 'numbers of a pt-json file: base64 (default) or text')
+    .addOption(repeatable('--skip <layer>', 'leave a layer out'))
     .option('--allow-missing', 'drop weights that have no place in PyTorch instead of refusing')
     .option('--config <file>', 'architecture for a weights-only file: to_json(), config.json or another Keras file')
-    .option('--pick <name>', 'which state_dict of a checkpoint')
+    .option('--pick <name>', 'which state_dict of the checkpoint that --keys names')
     .option('--format <name>', 'form of the report: text or json', 'text')
     .option('--force', 'replace files that exist')
     .option('--no-verify', 'do not read the output back')
@@ -112,7 +110,7 @@ function containerOf(output: string, to: string | undefined): Container | null {
   if (name.endsWith('.py')) return null;
   throw usage(
     output === '-' ? 'standard output needs --to' : `the extension of '${output}' names no container`,
-    `give --to ${CONTAINERS.join(', --to ')}, or an extension .pt, .safetensors, .pt-json, .py`,
+    `give --to ${CONTAINERS.join(', --to ')}, or an extension ${ENDINGS.join(', ')}, .py`,
   );
 }
 
@@ -128,6 +126,16 @@ export function parseBnconvert(
   const [input, output] = command.args;
   if (input === undefined) throw usage('no file given', 'try: bnconvert model.h5 model.pt, or bnconvert --help');
   if (command.args.length > 2) throw usage(`'${command.args[2]}' is one file too many`, 'give IN and OUT');
+  refuseEmpty([
+    ['IN', input],
+    ['OUT', output],
+    ['--module', parsed.module],
+    ['--receipt', parsed.receipt],
+    ['--keys', parsed.keys],
+    ['--map', parsed.map],
+    ['--emit-map', parsed.emitMap],
+    ['--config', parsed.config],
+  ]);
   if (output === undefined && parsed.dryRun !== true && parsed.module === undefined && parsed.emitMap === undefined) {
     throw usage('no output given', `try: bnconvert ${input} model.pt`);
   }
@@ -141,6 +149,13 @@ export function parseBnconvert(
       'write the module and these weights in two runs',
     );
   }
+  if (parsed.pick !== undefined && parsed.keys === undefined) {
+    throw usage('--pick chooses among the state_dicts of the checkpoint that --keys names', 'give --keys too');
+  }
+  const container = output === undefined ? null : containerOf(output, parsed.to);
+  if (parsed.data !== undefined && container !== 'pt-json') {
+    throw usage('--data says how a pt-json file holds its numbers, and no such file is written', 'leave --data out');
+  }
   if (parsed.receipt !== undefined && (output === undefined || output === '-' || pythonOut)) {
     throw usage('--receipt is the record of a written file', 'name OUT as a weights file');
   }
@@ -149,7 +164,7 @@ export function parseBnconvert(
   return {
     input,
     output: output === undefined || pythonOut ? null : output,
-    container: output === undefined ? null : containerOf(output, parsed.to),
+    container,
     module: pythonOut ? output : parsed.module,
     receipt: parsed.receipt,
     config: parsed.config,
@@ -160,7 +175,7 @@ export function parseBnconvert(
     dtype: parsed.dtype === undefined ? undefined : choose('element type', parsed.dtype, CAST_TYPES),
     foldBn: parsed.foldBn === true,
     data: choose('form of data', parsed.data ?? 'base64', ['base64', 'text']),
-    skip: parsed.skip,
+    skip: parsed.skip ?? [],
     allowMissing: parsed.allowMissing === true,
     dryRun: parsed.dryRun === true,
     format: choose('format', parsed.format ?? 'text', ['text', 'json']),

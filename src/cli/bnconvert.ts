@@ -135,7 +135,6 @@ export async function bnconvert(io: Io): Promise<ExitCode> {
   const workers = commandWorkers();
   const opened = await openModel(options.input, {
     ...(options.config === undefined ? {} : { config: options.config }),
-    ...(options.pick === undefined ? {} : { pick: options.pick }),
     ...(workers === undefined ? {} : { workers }),
   });
   const model = opened.value;

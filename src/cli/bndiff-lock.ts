@@ -6,6 +6,7 @@ import { BnsumError } from '../ir/error.ts';
 import { watchGlobs } from './bndiff-globs.ts';
 import type { BndiffOptions } from './bndiff-options.ts';
 import { openSide } from './bndiff-side.ts';
+import { watchFileOptions } from './file-options.ts';
 import { writeReport } from './output.ts';
 import { usage } from './usage.ts';
 
@@ -90,6 +91,7 @@ export async function updateLocks(
   const texts: { readonly lock: string; readonly text: string }[] = [];
   const globs = options.frozen.map(globMatcher);
   const watch = watchGlobs(options);
+  const fileOptions = watchFileOptions(options);
   for (const word of options.files) {
     const { lock, model } = lockPair(word);
     if (model.startsWith('git:')) throw usage(`'${model}' is no file beside which a lock file can stand`);
@@ -97,6 +99,7 @@ export async function updateLocks(
     try {
       if (opened.side.from !== 'model') throw usage(`'${model}' is no model file`, 'give the model');
       watch.see(opened.side);
+      if (opened.side.model !== null) fileOptions.see(opened.side.model);
       const text = await lockText(opened.side, {
         file: basename(model),
         hash: (path) => options.values || globs.some((matches) => fitsGlob(matches, path)),
@@ -106,6 +109,7 @@ export async function updateLocks(
       await opened.close();
     }
   }
+  fileOptions.require();
   // Patterns of the config file are for every model of the repository, and this may be one of many.
   if (options.frozenFrom === null) watch.require();
   return texts.map(({ lock, text }) => {

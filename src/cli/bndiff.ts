@@ -13,6 +13,7 @@ import { locksOf, requirePair, updateLocks } from './bndiff-lock.ts';
 import { type BndiffOptions, parseBndiff } from './bndiff-options.ts';
 import { isNoFile, noSide, type OpenSide, openLock, openSide, sameModel } from './bndiff-side.ts';
 import { type StepSummary, writeStepSummary } from './bndiff-step-summary.ts';
+import { watchFileOptions } from './file-options.ts';
 import { errorFacts, exitCodeOf } from './message.ts';
 import { refuseReplacing, writeReport } from './output.ts';
 import type { ExitCode, Io } from './run.ts';
@@ -67,8 +68,24 @@ async function openBoth(first: string, second: string, options: BndiffOptions): 
   }
 }
 
+/** Whether every option that is for some file or layer has met one. */
+function watchSides(options: BndiffOptions): GlobWatch {
+  const globs = watchGlobs(options);
+  const files = watchFileOptions(options);
+  return {
+    see(side) {
+      globs.see(side);
+      if (side.model !== null) files.see(side.model);
+    },
+    require() {
+      files.require();
+      globs.require();
+    },
+  };
+}
+
 async function compareFiles(first: string, second: string, options: BndiffOptions): Promise<DiffReport> {
-  const watch = watchGlobs(options);
+  const watch = watchSides(options);
   const [a, b] = await openBoth(first, second, options);
   try {
     watch.see(a.side);
@@ -101,7 +118,7 @@ async function checkLocks(
   options: BndiffOptions,
   io: Io,
 ): Promise<{ set: DiffSet; failed: boolean }> {
-  const watch = watchGlobs(options);
+  const watch = watchSides(options);
   const reports: DiffReport[] = [];
   const errors: { file: string; code: string; message: string }[] = [];
   const refuse = (file: string, error: unknown): void => {

@@ -1,8 +1,9 @@
 import { Command, Option } from 'commander';
+import { READ_ENDINGS } from '../ir/containers.ts';
 import { AUDIT_VIEWS, type AuditView } from '../views/audit-view.ts';
 import { VIEWS, type View } from '../views/registry.ts';
 import { SORT_KEYS, type SortKey } from '../views/view.ts';
-import { choose, parseWords, usage } from './usage.ts';
+import { choose, parseWords, refuseEmpty, repeatable, usage } from './usage.ts';
 
 export interface BnsumOptions {
   readonly files: readonly string[];
@@ -78,7 +79,7 @@ function program(): Command {
   return new Command('bnsum')
     .description("Summarise Keras and PyTorch model files: parameters under both frameworks' rules, without Python.")
     .usage('[options] FILE...')
-    .argument('[FILE...]', 'model files: .h5, .keras, .weights.h5, .pt, .pth, .bin, .safetensors, .onnx, .pt.json')
+    .argument('[FILE...]', `model files: ${READ_ENDINGS.join(', ')}, and .json of an architecture or of shards`)
     .option(
       '--format <name>',
       `form of the report: ${names.join(', ')} (default: table, or by the extension of --output)`,
@@ -95,10 +96,8 @@ function program(): Command {
     .option('--pick <name>', 'which state_dict of a checkpoint')
     .option('--audit', 'what loading the files in Python would run: models, pickles, archives; table or json')
     .option('--fail-on <verdict>', 'audit: the verdict that makes the exit status 1: suspicious (default) or dangerous')
-    .option(
-      '--allow <name>',
-      'audit: an exact MODULE.NAME to vouch for, once or more; what is dangerous cannot be allowed',
-      (name: string, before: readonly string[] | undefined) => [...(before ?? []), name],
+    .addOption(
+      repeatable('--allow <name>', 'audit: an exact MODULE.NAME to vouch for; what is dangerous cannot be allowed'),
     )
     .addOption(new Option('--textconv', 'what bndiff --install-git has git run').hideHelp())
     .option('-q, --quiet', 'leave the notes out')
@@ -128,6 +127,11 @@ export function parseBnsum(
   const parsed = command.opts<Parsed>();
   const files = command.args;
   if (files.length === 0) throw usage('no file given', 'try: bnsum model.h5, or bnsum --help');
+  refuseEmpty(files.map((word, index) => [files.length === 1 ? 'FILE' : `FILE ${index + 1}`, word]));
+  refuseEmpty([
+    ['--output', parsed.output],
+    ['--config', parsed.config],
+  ]);
   if (parsed.audit === true) return auditWords(parsed, files, words);
   for (const [flag, given] of [
     ['--fail-on', parsed.failOn],
@@ -148,6 +152,7 @@ export function parseBnsum(
   );
   const view = VIEWS.find((one) => one.name === chosen);
   if (view === undefined) throw usage(`unknown format '${name}'`);
+  refuseUnheeded(parsed, view);
   return {
     files,
     view,
@@ -165,6 +170,19 @@ export function parseBnsum(
     sort: parsed.sort === undefined ? undefined : choose('sort key', parsed.sort, SORT_KEYS),
     depth: parsed.depth === undefined ? undefined : parseDepth(parsed.depth),
   };
+}
+
+/** Throws USAGE for an option that would change nothing. */
+function refuseUnheeded(parsed: Parsed, view: View): void {
+  const asked = { bn: parsed.bn === true, tensors: parsed.tensors === true, explain: parsed.explain === true };
+  const flag = view.unheeded(asked).find((key) => parsed[key] !== undefined);
+  if (flag === undefined) return;
+  const others = (['bn', 'tensors', 'explain'] as const).filter((key) => asked[key] && key !== flag);
+  const beside = others.length === 0 ? '' : ` with --${others.join(' and --')}`;
+  throw usage(
+    `--${flag} changes nothing in the format ${view.name}${beside}`,
+    `leave --${flag} out, or take --format text`,
+  );
 }
 
 /** Options of a summary, which an audit has no use for: none is ignored in silence. */

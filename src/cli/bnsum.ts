@@ -11,6 +11,7 @@ import { describe } from '../views/diagnostics.ts';
 import { selectLayers } from '../views/rows.ts';
 import type { Report, ReportSet, ViewOptions } from '../views/view.ts';
 import { type BnsumOptions, parseBnsum } from './bnsum-options.ts';
+import { watchFileOptions } from './file-options.ts';
 import { errorFacts, errorLine, exitCodeOf } from './message.ts';
 import { refuseReplacing, writeReport } from './output.ts';
 import type { ExitCode, Io } from './run.ts';
@@ -103,10 +104,10 @@ export async function bnsum(io: Io): Promise<ExitCode> {
 
   const reports: Report[] = [];
   const good: Read[] = [];
-  let configured = false;
+  const watch = watchFileOptions(options);
   const keep = (read: Read): void => {
     reports.push(read.report);
-    configured ||= read.model.dialect === 'keras';
+    watch.see(read.model);
     if (options.explain && options.files.length === 2) good.push(read);
   };
   let failed = false;
@@ -126,14 +127,8 @@ export async function bnsum(io: Io): Promise<ExitCode> {
       reports.push({ file, error: errorFacts(error) });
     }
   }
-  if (options.config !== undefined && !configured && !failed) {
-    throw new BnsumError({
-      code: 'USAGE',
-      file: options.config,
-      reason: '--config gives Keras weights their architecture, and no file named here is one of Keras',
-      next: 'leave --config out',
-    });
-  }
+  // What could not be read may be what the option is for.
+  if (!failed) watch.require();
   const [first, second] = good;
   const set: ReportSet = {
     reports,

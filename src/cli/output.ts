@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
-import { MODEL_ENDINGS, SHARED_ENDINGS } from '../ir/containers.ts';
+import { READ_ENDINGS } from '../ir/containers.ts';
 import { BnsumError } from '../ir/error.ts';
 
 /** Characters that are gathered before they are handed over: a system call per line costs more than making the line. */
@@ -74,16 +74,7 @@ export function removeUnfinished(): void {
 }
 
 /** Endings of files that a report never replaces: models that are read here, and others. */
-const PROTECTED: readonly string[] = [
-  ...MODEL_ENDINGS,
-  ...SHARED_ENDINGS,
-  '.pkl',
-  '.npz',
-  '.npy',
-  '.pb',
-  '.tflite',
-  '.gguf',
-];
+const PROTECTED: readonly string[] = [...READ_ENDINGS, '.pkl', '.npz', '.npy', '.pb', '.tflite', '.gguf'];
 
 /** Whether a file is a model by its name, or is no text, as a report is; pt-json is a model in text. */
 function isProtected(path: string): boolean {

@@ -1,10 +1,22 @@
-import { type Command, CommanderError } from 'commander';
+import { type Command, CommanderError, Option } from 'commander';
 import { BnsumError } from '../ir/error.ts';
 import { nearest } from './suggest.ts';
 
 /** A refusal of the command line. */
 export function usage(reason: string, next?: string): BnsumError {
   return new BnsumError({ code: 'USAGE', reason, ...(next === undefined ? {} : { next }) });
+}
+
+/** Refuses a file that is named by no letter at all, such as a variable of a script that is not set. */
+export function refuseEmpty(named: Iterable<readonly [what: string, word: string | undefined]>): void {
+  for (const [what, word] of named) if (word === '') throw usage(`${what} is empty`, 'name a file');
+}
+
+/** An option that is given once or more; its words in their order, or undefined. */
+export function repeatable(flags: string, text: string): Option {
+  return new Option(flags, `${text} (may be repeated)`).argParser(
+    (word: string, before: readonly string[] | undefined) => [...(before ?? []), word],
+  );
 }
 
 /** Picks a word from a closed list, or throws USAGE with the nearest one. */

@@ -9,14 +9,15 @@ export const CONTAINER_ENDINGS: Readonly<Record<Container, readonly string[]>> =
   'pt-json': ['.pt-json', '.pt.json'],
 };
 
+/** Endings of Keras' files; `.weights.h5` is one of them. */
+export const KERAS_ENDINGS: readonly string[] = ['.h5', '.hdf5', '.keras'];
+
 /**
  * Endings of models that say so by themselves. Content decides what a file is; names decide which files git shows, which
  * ones hooks look at, and which ones a report never replaces.
  */
-export const MODEL_ENDINGS = [
-  '.h5',
-  '.hdf5',
-  '.keras',
+export const MODEL_ENDINGS: readonly string[] = [
+  ...KERAS_ENDINGS,
   '.pt',
   '.pth',
   '.pt2',
@@ -25,7 +26,10 @@ export const MODEL_ENDINGS = [
   '.pt-json',
   '.pt.json',
   '.onnx',
-] as const;
+];
 
 /** Endings of models that other files have as well. */
-export const SHARED_ENDINGS = ['.bin', '.tar', '.ts'] as const;
+export const SHARED_ENDINGS: readonly string[] = ['.bin', '.tar', '.ts'];
+
+/** Endings of every model that is read. */
+export const READ_ENDINGS: readonly string[] = [...MODEL_ENDINGS, ...SHARED_ENDINGS];

@@ -17,6 +17,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv } from 'ajv';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { bytes, dict, PROTO2, STOP, tensor } from '../formats/torch/pickle-builder.ts';
+import { buildZip, type Member } from '../formats/torch/zip-builder.ts';
 import { bundleCommand, type Ran, runCommand } from '../helpers/command.ts';
 
 const good = fileURLToPath(new URL('../../fixtures/good/', import.meta.url));
@@ -230,6 +232,53 @@ describe('--keys, --emit-map and --map', () => {
     expect(Object.keys(state)).toEqual(keys.map(({ name }) => `net.${name}`));
   });
 
+  test('--pick chooses the state_dict whose keys are taken', () => {
+    const rows = JSON.parse(run(foldable, at('x.pt'), '--dry-run', '--format', 'json').stdout).tensors as readonly {
+      name: string;
+      dtype: string;
+      shape: readonly number[];
+    }[];
+    const members: Member[] = [];
+    const state = (prefix: string): Uint8Array =>
+      dict(
+        rows.map(({ name, dtype, shape }): [string, Uint8Array] => {
+          const count = shape.reduce((product, size) => product * size, 1);
+          const stride = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, size) => product * size, 1));
+          const key = String(members.length);
+          members.push({ name: `two/data/${key}`, content: new Uint8Array(count * (dtype === 'int64' ? 8 : 4)) });
+          const type = dtype === 'int64' ? 'LongStorage' : 'FloatStorage';
+          return [prefix + name, tensor(type, key, count, 0, shape, stride)];
+        }),
+      );
+    const pickle = bytes(
+      PROTO2,
+      dict([
+        ['first', state('a.')],
+        ['second', state('b.')],
+      ]),
+      STOP,
+    );
+    writeFileSync(at('two.pt'), buildZip([{ name: 'two/data.pkl', content: pickle }, ...members]));
+    for (const [pick, prefix] of [
+      ['first', 'a.'],
+      ['second', 'b.'],
+    ] as const) {
+      expectDone(run(foldable, at(`${pick}.pt-json`), '--keys', at('two.pt'), '--pick', pick));
+      const { state_dict: written } = JSON.parse(readFileSync(at(`${pick}.pt-json`), 'utf8'));
+      expect(Object.keys(written)).toEqual(rows.map(({ name }) => prefix + name));
+    }
+    expectRefused(run(foldable, at('c.pt'), '--keys', at('two.pt')), 'AMBIGUOUS');
+    const third = run(foldable, at('c.pt'), '--keys', at('two.pt'), '--pick', 'third');
+    expectRefused(third, 'NOT_FOUND');
+    expect(third.stderr).toContain('pick one of first, second');
+    // Where there is nothing to choose from it is a mistake.
+    expectRefused(run(foldable, at('c.pt'), '--pick', 'first'), 'USAGE');
+    writeFileSync(at('keys.txt'), 'a.weight\n');
+    for (const target of ['first.pt-json', 'keys.txt']) {
+      expectRefused(run(foldable, at('c.pt'), '--keys', at(target), '--pick', 'first'), 'USAGE');
+    }
+  });
+
   test('a target with another layer, no target, a Keras target, and a module', () => {
     writeFileSync(at('keys.txt'), 'a.weight\t1,2\n');
     expectRefused(run(foldable, at('a.pt'), '--keys', at('keys.txt')), 'MISMATCH');
@@ -309,6 +358,14 @@ describe('strict unless told', () => {
     expectRefused(run(foldable, at('a.xyz')), 'USAGE');
     expectRefused(run(foldable, at('a.pt'), at('b.pt')), 'USAGE');
     expectRefused(run(foldable, at('a.pt'), '--receipt', at('a.pt')), 'USAGE');
+    expect(run('', at('a.pt')).stderr).toBe('bnconvert: IN is empty; name a file [USAGE]\n');
+    expect(run(foldable, '').stderr).toBe('bnconvert: OUT is empty; name a file [USAGE]\n');
+    for (const words of [[at('a.pt')], [at('a.safetensors')], ['--module', at('a.py')]]) {
+      const ran = run(foldable, ...words, '--data', 'text');
+      expectRefused(ran, 'USAGE');
+      expect(ran.stderr).toContain('pt-json');
+    }
+    expect(run('--help').stdout).not.toContain('(default: [])');
     expect(run(foldable, at('a.pt'), '--flod-bn').stderr).toContain('did you mean --fold-bn?');
     expect(run(foldable, at('a.pt'), '--to', 'safetensor').stderr).toContain('did you mean safetensors?');
   });

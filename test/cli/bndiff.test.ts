@@ -67,6 +67,13 @@ describe('status and report', () => {
       [[bn, momentum, '--deny', 'ad'], 'USAGE'],
       [[bn, momentum, '--budget', 'much'], 'USAGE'],
       [[bn, momentum, '--rtol', '-1'], 'USAGE'],
+      [['', bn], 'USAGE'],
+      [[bn, ''], 'USAGE'],
+      [['--check', ''], 'USAGE'],
+      [['--install-git', bn], 'USAGE'],
+      [['--print-gitconfig', bn], 'USAGE'],
+      [[bn, momentum, '--pick', 'state_dict'], 'USAGE'],
+      [[join(good, 'torch/nn/BatchNorm1d.pt'), join(good, 'torch/nn/BatchNorm1d.pt'), '--config', bn], 'USAGE'],
       [['git:-x:a.h5', bn], 'USAGE'],
       [['git:HEAD', bn], 'USAGE'],
       [['--update', '--check', bn], 'USAGE'],
@@ -75,6 +82,25 @@ describe('status and report', () => {
       expect(ran.stderr).toMatch(new RegExp(`^bndiff: [^\\n]+ \\[${code}\\]\\n$`));
       expect(ran).toMatchObject({ status: 2, stdout: '' });
     }
+  });
+
+  test('a tolerance is for values', () => {
+    for (const flag of ['--rtol', '--atol']) {
+      const alone = bndiff([bn, momentum, flag, '0.1']);
+      expect(alone).toMatchObject({ status: 2, stdout: '' });
+      expect(alone.stderr).toBe(`bndiff: ${flag} is for values, which are not compared; give --values too [USAGE]\n`);
+      expect(bndiff([bn, bn, flag, '0.1', '--values'])).toMatchObject({ status: 0, stderr: '' });
+      expect(bndiff([bn, bn, flag, '0.1', '--deny', 'statistics'])).toMatchObject({ status: 0, stderr: '' });
+      expect(bndiff([bn, bn, flag, '0.1', '--assert-frozen', 'b*'])).toMatchObject({ status: 0, stderr: '' });
+      expect(bndiff(['--update', bn, '--values', flag, '0.1'])).toMatchObject({ status: 2, stdout: '' });
+    }
+    // A repository may keep a tolerance for the runs that compare values, and --values itself.
+    const kept = join(folder, 'kept');
+    mkdirSync(kept);
+    writeFileSync(join(kept, 'bnsum.config.json'), '{"diff": {"rtol": 0.1}}');
+    expect(runIn(kept, [bn, bn])).toMatchObject({ status: 0, stderr: '' });
+    writeFileSync(join(kept, 'bnsum.config.json'), '{"diff": {"values": true}}');
+    expect(runIn(kept, [bn, bn, '--rtol', '0.1'])).toMatchObject({ status: 0, stderr: '' });
   });
 
   test('--help starts with examples, --version is told', () => {

@@ -104,6 +104,54 @@ describe('what it refuses', () => {
     expectRefused(bnsum([cnn, '--sort', 'size']), 'USAGE');
   });
 
+  test('a file that is named by no letter, told by its place', () => {
+    expect(bnsum(['']).stderr).toBe('bnsum: FILE is empty; name a file [USAGE]\n');
+    expect(bnsum([cnn, '']).stderr).toBe('bnsum: FILE 2 is empty; name a file [USAGE]\n');
+    expect(bnsum(['--audit', '']).stderr).toBe('bnsum: FILE is empty; name a file [USAGE]\n');
+    expect(bnsum([cnn, '-o', '']).stderr).toBe('bnsum: --output is empty; name a file [USAGE]\n');
+  });
+
+  test('an option that changes nothing beside another', () => {
+    for (const format of ['table', 'csv', 'markdown', 'latex', 'json']) {
+      for (const table of ['--bn', '--tensors']) {
+        for (const option of [
+          ['--sort', 'keras'],
+          ['--depth', '1'],
+        ]) {
+          const ran = bnsum([cnn, '--format', format, table, ...option]);
+          expectRefused(ran, 'USAGE');
+          expect(ran.stderr).toContain(`${option[0]} changes nothing in the format ${format} with ${table}`);
+        }
+      }
+    }
+    expectRefused(bnsum([cnn, '--format', 'csv', '--bn', '--macs']), 'USAGE');
+    expectRefused(bnsum([cnn, '--format', 'csv', '--explain', '--layer', 'dense*']), 'USAGE');
+    expectRefused(bnsum([cnn, '--format', 'json', '--layer', 'dense*']), 'USAGE');
+  });
+
+  test('the same option where it changes something', () => {
+    const differs = (words: readonly string[], option: readonly string[]): boolean => {
+      const plain = bnsum([cnn, ...words]);
+      const other = bnsum([cnn, ...words, ...option]);
+      expect([plain.status, other.status, other.stderr]).toEqual([0, 0, '']);
+      return plain.stdout !== other.stdout;
+    };
+    expect(differs(['--format', 'text', '--tensors'], ['--sort', 'keras'])).toBe(true);
+    expect(differs(['--format', 'tree', '--tensors'], ['--sort', 'keras'])).toBe(true);
+    expect(differs(['--format', 'table', '--bn'], ['--macs'])).toBe(true);
+    expect(differs(['--format', 'json'], ['--macs'])).toBe(true);
+  });
+
+  test('--pick and --config where no file has a use for them', () => {
+    const pick = bnsum([cnn, '--pick', 'state_dict']);
+    expectRefused(pick, 'USAGE');
+    expect(pick.stderr).toContain("--pick 'state_dict' chooses among the state_dicts of a PyTorch checkpoint");
+    const torch = join(good, 'torch', 'nn', 'BatchNorm1d.pt');
+    expectRefused(bnsum([torch, '--config', cnn]), 'USAGE');
+    // One that has a use for it is enough.
+    expect(bnsum([cnn, torch, '--config', cnn]).status).toBe(0);
+  });
+
   test('a layer that is not there, with the nearest name', () => {
     const ran = bnsum([cnn, '--layer', 'conv2b']);
     expectRefused(ran, 'NOT_FOUND');

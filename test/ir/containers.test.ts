@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { CONTAINER_ENDINGS, MODEL_ENDINGS, SHARED_ENDINGS } from '../../src/ir/containers.ts';
+import { CONTAINER_ENDINGS, MODEL_ENDINGS, READ_ENDINGS, SHARED_ENDINGS } from '../../src/ir/containers.ts';
 
 const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
 
@@ -16,6 +16,22 @@ test('every ending that the page of formats names is in the table, and so are th
     (ending) => !texts.includes(ending) && !known.some((one) => ending.endsWith(one)),
   );
   expect(missing).toEqual([]);
+});
+
+test('the README names every ending that is read, and every one that is written', () => {
+  const readme = read('README.md');
+  const bullet = (start: string): readonly string[] => {
+    const from = readme.indexOf(`\n- ${start}`);
+    expect(from).toBeGreaterThan(0);
+    const text = readme.slice(from + 1, readme.indexOf('\n- ', from + 1));
+    return [...text.matchAll(/`(\.[a-z0-9.-]+)`/g)].map((match) => match[1] ?? '').toSorted();
+  };
+  // Of these a part is read, by what is in them.
+  const others = ['.weights.h5', '.json'];
+  expect(bullet('`bnsum FILE...`')).toEqual([...READ_ENDINGS, ...others].toSorted());
+  // The sentence goes on with what loads the first of them.
+  const written = Object.values(CONTAINER_ENDINGS).flat();
+  expect([...new Set(bullet('OUT is '))]).toEqual(written.toSorted());
 });
 
 test('the hooks look at every model', () => {
