@@ -62,17 +62,6 @@ const WRITTEN = {
   'pt-json': 'JSON text, one tensor a line; `--data text` writes numbers instead of base64',
 };
 
-/** What files are named for that are not read: from the table of signatures. */
-function named(root) {
-  const text = readFileSync(join(root, 'src/bytes/sniff.ts'), 'utf8');
-  const tables = text.slice(text.indexOf('const SIGNATURES'), text.indexOf('export function nameContent'));
-  const fixed = [...tables.matchAll(/\[(?:\d+, )?'(?:[^'\\]|\\.)*', '((?:[^'\\]|\\.)*)'\]/g)].map(([, name]) => name);
-  const told = [...text.slice(text.indexOf('export function nameContent')).matchAll(/'(an? [^']*; (?:[^'\\]|\\.)*)'/g)];
-  return [...new Set([...fixed, ...told.map(([, name]) => name)])].filter(
-    (name) => name.includes(';') || name.includes('not a model'),
-  );
-}
-
 /** Each limit with the comment above it. */
 function limits(root, LIMITS) {
   const text = readFileSync(join(root, 'src/ir/limits.ts'), 'utf8');
@@ -87,7 +76,7 @@ function limits(root, LIMITS) {
 }
 
 /** docs/formats.md: what is read, written and only named. */
-export function formatsPage({ READERS, CONTAINERS, CONTAINER_ENDINGS, LIMITS }, root) {
+export function formatsPage({ READERS, CONTAINERS, CONTAINER_ENDINGS, CONTENT_NAMES, LIMITS }, root) {
   const names = READERS.map((reader) => reader.name);
   const rows = names.flatMap((name) => {
     if (READ[name] === undefined) throw new Error(`the reader ${name} is not described in docs/generate/formats.mjs`);
@@ -107,10 +96,8 @@ export function formatsPage({ READERS, CONTAINERS, CONTAINER_ENDINGS, LIMITS }, 
     table(['`--to`', 'Extensions', 'Content'], written),
     '`--module FILE.py` writes PyTorch source. `--receipt FILE` writes JSON.',
     '## Named, not read',
-    'These are refused with what they are and what to do:',
-    named(root)
-      .map((name) => `- ${name}`)
-      .join('\n'),
+    'These are refused with what they are and, where something helps, what to do:',
+    CONTENT_NAMES.map((name) => `- ${name}`).join('\n'),
     '## Limits',
     'A file that claims more is refused with the limit that it hit.',
     table(['Limit', 'Value', 'Reason'], limits(root, LIMITS)),

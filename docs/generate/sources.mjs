@@ -11,6 +11,7 @@ export { parseBnconvert } from './src/cli/bnconvert-options.ts';
 export { parseBndiff } from './src/cli/bndiff-options.ts';
 export { READERS } from './src/registry.ts';
 export { CONTAINER_ENDINGS, CONTAINERS } from './src/ir/containers.ts';
+export { CONTENT_NAMES } from './src/bytes/sniff.ts';
 export { LIMITS } from './src/ir/limits.ts';
 export { DIAGNOSTIC_SEVERITY, note } from './src/ir/diagnostic.ts';
 export { reasonText } from './src/views/audit-wording.ts';

@@ -27,7 +27,6 @@ export function mergeAdvice(folder: string): string {
   return `merge it into one file with python -m torch.distributed.checkpoint.format_utils dcp_to_torch ${folder} model.pt`;
 }
 
-const HDF5 = '\x89HDF\r\n\x1a\n';
 /** The last eight bytes of a table in LevelDB's format. */
 const TABLE_MAGIC = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
 
@@ -38,64 +37,78 @@ const JSON_KINDS: readonly (readonly [key: string, name: string])[] = [
   ['nbformat', 'a Jupyter notebook, not a model'],
   ['weight_map', 'a shard index without safetensors, PyTorch or Keras shards'],
   ['safetensors_version', 'a description of a safetensors file, not the file'],
-  ['class_name', 'the architecture of a Keras model without its weights; pass it with --config beside a weights file'],
   ['keras_version', 'a Keras metadata.json; name the .keras file or the weights'],
   ['architectures', 'a Hugging Face config.json, not the model; name the .safetensors or .bin file'],
   ['model_type', 'a Hugging Face config.json, not the model; name the .safetensors or .bin file'],
 ];
 
+/** Files told by more than a few bytes at one place. */
+const OTHERS = {
+  empty: 'an empty file; fetch or save it again',
+  pointer: "a Git LFS pointer, not the model; fetch it with 'git lfs pull'",
+  checkpointIndex:
+    'the index of a TensorFlow checkpoint, which is not read; load it in TensorFlow and save .keras or .h5',
+  checkpointList:
+    'the list of a TensorFlow checkpoint, which is not read; load it in TensorFlow and save .keras or .h5',
+  kerasMetadata: 'the keras_metadata.pb of a TensorFlow SavedModel, which is not read; save the model as .keras or .h5',
+  savedModel: 'the graph of a TensorFlow SavedModel, which is not read; save the model as .keras or .h5',
+  zip: 'a zip archive that holds no Keras or PyTorch model',
+  cutZip: 'a zip archive that ends before its directory; fetch it again',
+  emptyZip: 'an empty zip archive',
+  zeros: 'a file that starts with nothing but zero bytes; fetch it again',
+  html: 'an HTML page, not the model: the download gave a web page; fetch the raw file',
+  xml: 'an XML document, not a model',
+  json: 'a JSON text that holds no model',
+  text: 'a text file, not a model',
+} as const;
+
+/** Everything that a file is named as, each once. */
+export const CONTENT_NAMES: readonly string[] = [
+  ...new Set([
+    ...Object.values(OTHERS),
+    ...SIGNATURES.map(([, , name]) => name),
+    ...JSON_KINDS.map(([, name]) => name),
+  ]),
+];
+
 /** What a file is that no reader takes, as a noun phrase and the next step; null when nothing is known about it. */
 export function nameContent(probe: Probe): string | null {
   const { head, tail, size } = probe;
-  if (size === 0) return 'an empty file; fetch or save it again';
+  if (size === 0) return OTHERS.empty;
   const text = latin1(head);
-  const pointer = /^version https:\/\/git-lfs[^\n]*\n(?:[^\n]*\n)*?size (\d+)/.exec(text);
   if (text.startsWith('version https://git-lfs')) {
-    const bytes = pointer?.[1] === undefined ? '' : ` of ${pointer[1]} bytes`;
-    return `a Git LFS pointer, not the model${bytes}; fetch it with 'git lfs pull'`;
+    const bytes = /^version [^\n]*\n(?:[^\n]*\n)*?size (\d+)/.exec(text)?.[1];
+    return bytes === undefined ? OTHERS.pointer : OTHERS.pointer.replace(';', ` of ${bytes} bytes;`);
   }
   for (const [offset, bytes, name] of SIGNATURES) if (text.startsWith(bytes, offset)) return name;
-  if (text.startsWith(HDF5)) return 'an HDF5 file without a Keras model or Keras weights';
   if (tail.byteLength >= 8 && TABLE_MAGIC.every((byte, index) => tail[tail.byteLength - 8 + index] === byte)) {
-    return 'the index of a TensorFlow checkpoint, which is not read; load it in TensorFlow and save .keras or .h5';
+    return OTHERS.checkpointIndex;
   }
-  if (text.startsWith('PK\x03\x04')) {
-    return latin1(tail).includes('PK\x05\x06')
-      ? 'a zip archive that holds no Keras or PyTorch model'
-      : 'a zip archive that ends before its directory; fetch it again';
-  }
-  if (text.startsWith('PK\x05\x06')) return 'an empty zip archive';
-  if (/^\x80[\x02-\x05]/.test(text)) {
-    return 'a bare pickle, not written by torch.save; see with --audit what loading it would run';
-  }
-  if (text.startsWith('\x0a') && text.includes('root') && text.includes('{"')) {
-    return 'the keras_metadata.pb of a TensorFlow SavedModel, which is not read; save the model as .keras or .h5';
-  }
+  if (text.startsWith('PK\x03\x04')) return latin1(tail).includes('PK\x05\x06') ? OTHERS.zip : OTHERS.cutZip;
+  if (text.startsWith('PK\x05\x06')) return OTHERS.emptyZip;
+  if (text.startsWith('\x0a') && text.includes('root') && text.includes('{"')) return OTHERS.kerasMetadata;
   if (
     probe.name === 'saved_model.pb' ||
     (text.startsWith('\x08\x01\x12') && /saved_model|StatefulPartitioned|serve/.test(text))
   ) {
-    return 'the graph of a TensorFlow SavedModel, which is not read; save the model as .keras or .h5';
+    return OTHERS.savedModel;
   }
-  if (head.every((byte) => byte === 0)) return 'a file that starts with nothing but zero bytes; fetch it again';
+  if (head.every((byte) => byte === 0)) return OTHERS.zeros;
   return nameText(text, head, tail);
 }
 
 function nameText(text: string, head: Uint8Array, tail: Uint8Array): string | null {
   const start = text.replace(/^\xef\xbb\xbf/, '').trimStart();
   if (/^(?:<!--|<!doctype html|<html|<head)/i.test(start) || (start.startsWith('<') && /<html/i.test(start))) {
-    return 'an HTML page, not the model: the download gave a web page; fetch the raw file';
+    return OTHERS.html;
   }
-  if (start.startsWith('<?xml')) return 'an XML document, not a model';
+  if (start.startsWith('<?xml')) return OTHERS.xml;
   if (/^\s*[{[]/.test(start) && isText(head)) {
     const both = text + latin1(tail);
-    const kind = JSON_KINDS.find(([key]) => both.includes(`"${key}"`));
-    return kind?.[1] ?? 'a JSON text that holds no model';
+    return JSON_KINDS.find(([key]) => both.includes(`"${key}"`))?.[1] ?? OTHERS.json;
   }
-  if (start.startsWith('model_checkpoint_path:')) {
-    return 'the list of a TensorFlow checkpoint, which is not read; load it in TensorFlow and save .keras or .h5';
-  }
-  return isText(head) ? 'a text file, not a model' : null;
+  if (start.startsWith('model_checkpoint_path:')) return OTHERS.checkpointList;
+  return isText(head) ? OTHERS.text : null;
 }
 
 /** No control characters but those of text. Cut UTF-8 at the end of the probe does no harm. */
