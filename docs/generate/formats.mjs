@@ -68,11 +68,11 @@ function limits(root, LIMITS) {
   const comments = new Map();
   for (const [, comment, name] of text.matchAll(/(?:\/\*\* ([^\n]*) \*\/\n)?\s*([A-Za-z0-9]+): [\d_ *]+,/g))
     comments.set(name, comment ?? '');
-  return Object.entries(LIMITS).map(([name, value]) => [
-    code(name),
-    value.toLocaleString('en-US'),
-    comments.get(name) ?? '',
-  ]);
+  return Object.entries(LIMITS).map(([name, value]) => {
+    const reason = comments.get(name) ?? '';
+    if (reason === '') throw new Error(`the limit ${name} has no reason in src/ir/limits.ts`);
+    return [code(name), value.toLocaleString('en-US'), reason];
+  });
 }
 
 /** docs/formats.md: what is read, written and only named. */

@@ -40,35 +40,45 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   safetensorsHeaderBytes: 100_000_000,
   /** Tensors of one safetensors file: what its largest header can list with short names is a few times that. */
   safetensorsTensors: 1_000_000,
-  /** Bytes of one JSON text (config, index). */
+  /** Bytes of one JSON text (config, index), which is held in memory; configs of real models have a few megabytes. */
   jsonBytes: 64 * 1024 * 1024,
   /** Nesting of JSON; real configs stay below 60. */
   jsonDepth: 512,
-  /** Values in one JSON text. */
+  /** Values in one JSON text, each an object in memory: one for 16 bytes of the largest text. */
   jsonNodes: 4_000_000,
   /** Characters of one JSON number: conversion to bigint is quadratic. */
   jsonDigits: 10_000,
   /** Members of a zip: a checkpoint of 100,000 tensors has 100,000. */
   zipEntries: 1_000_000,
+  /** Bytes of a member's name: the longest path that Linux takes. */
   zipNameBytes: 4_096,
   /** Bytes of a zip's central directory, which is held in memory: a million members with short names. */
   zipDirectoryBytes: 256 * 1024 * 1024,
-  /** Inflated bytes of one member that is read whole (JSON, pickle). */
+  /** Inflated bytes of one member that is read whole (JSON, pickle) and held in memory. */
   inflatedBytes: 256 * 1024 * 1024,
   /** Inflated to stored: DEFLATE cannot honestly exceed about 1032; a model's text stays far below. */
   inflateRatio: 1_100,
   /** HDF5 dataset: declared bytes above this and above hdf5Ratio times the stored bytes are refused (Keras' own guard). */
   hdf5DeclaredBytes: 4 * 1024 * 1024 * 1024,
+  /** Declared to stored bytes of such a dataset: what honest compression reaches; DEFLATE ends at about 1032. */
   hdf5Ratio: 1_000,
+  /** Groups within groups: Keras nests one for each nested model, a few levels in real files. */
   hdf5Depth: 128,
+  /** Groups and datasets of one file, each held in memory: a million layers with a group and a dataset each. */
   hdf5Objects: 2_000_000,
+  /** Axes of a dataset: HDF5's own bound (H5S_MAX_RANK). */
   hdf5Rank: 32,
   /** Milliseconds of silence after which an HDF5 reader is taken to hang (a damaged file can make it loop for ever). */
   hdf5HeaderMilliseconds: 60_000,
+  /** Bytes of one pickle, which is held in memory; its tensors' values stand outside of it. */
   pickleBytes: 512 * 1024 * 1024,
+  /** Opcodes of one pickle: a tensor of a state_dict takes about 35, so more than a million tensors. */
   pickleOpcodes: 50_000_000,
+  /** Values on the stack: a pickler empties it every 1,000 items, so that only depth makes it grow. */
   pickleStack: 1_000_000,
+  /** Open marks, one for each level of nesting: Python's own pickler gives up at about 1,000 levels. */
   pickleMarkDepth: 10_000,
+  /** Entries of the memo, each held in memory: a tensor of a state_dict takes about 9, so a million tensors. */
   pickleMemo: 10_000_000,
   /** Decimal digits of one pickled integer: conversion is quadratic. */
   pickleIntegerDigits: 10_000,
@@ -78,12 +88,14 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleEvents: 1_000_000,
   /** Bytes of an ONNX file beside the elements of its tensors, which are held in memory. */
   protobufBytes: 512 * 1024 * 1024,
+  /** Messages within messages: the default of protobuf's own readers. */
   protobufDepth: 100,
+  /** Axes of a tensor: as many as NumPy 2 takes. */
   tensorRank: 64,
-  /** Nested models and modules. */
+  /** Nested models and modules: far more levels than anybody writes by hand. */
   moduleDepth: 256,
-  /** Layers, calls and edges of one model. */
+  /** Layers, calls and edges of one model: ten times what a checkpoint of 100,000 tensors has. */
   layers: 1_000_000,
-  /** Weights move in blocks of at most this many bytes. */
+  /** Bytes of the blocks that weights move in, so that memory stays small whatever the tensor. */
   blockBytes: 64 * 1024 * 1024,
 };
