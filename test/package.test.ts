@@ -62,6 +62,14 @@ describe('package.json', () => {
     expect(readFileSync(join(root, 'LICENSE'), 'utf8')).toMatch(/^MIT License\n/);
   });
 
+  test('is the version that the action installs and that the pages name', () => {
+    const action = readFileSync(join(root, 'action.yml'), 'utf8');
+    expect(/^ {2}version:\n(?: {4}.*\n)*? {4}default: (.*)$/m.exec(action)?.[1]).toBe(manifest.version);
+    const ci = readFileSync(join(root, 'docs/ci.md'), 'utf8');
+    const tags = [...ci.matchAll(/OWNER\/bnsum@(\S+)|^ +rev: (\S+)$/gm)].map((match) => match[1] ?? match[2]);
+    expect(tags).toEqual([`v${manifest.version}`, `v${manifest.version}`]);
+  });
+
   test('has three commands', () => {
     expect(manifest.bin).toEqual({
       bnsum: 'dist/bin/bnsum.cjs',
