@@ -128,14 +128,20 @@ function consume(text: string): readonly string[] {
   return words(ts.getPreEmitDiagnostics(ts.createProgram([path], base, host)));
 }
 
-test('the library example of the README compiles against the declarations', () => {
+test('the library examples of the README compile against the declarations', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
-  expect(example).toContain("from 'bnsum'");
+  const [counting = '', converting = '', ...others] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+    (match) => match[1] ?? '',
+  );
+  expect(others).toEqual([]);
   // The last line must be refused: were a type lost on the way, it would be `any` and pass.
   const wrong =
     "\nexport const wrong: boolean = account(await openModel('a').then((one) => one.value)).totals.keras.total;\n";
-  expect(consume(example + wrong)).toEqual([
+  expect(consume(counting + wrong)).toEqual([
     "Type 'Count' is not assignable to type 'boolean'.   Type 'number' is not assignable to type 'boolean'.",
+  ]);
+  expect(converting).toContain('saveState(model, plan,');
+  expect(consume(`${converting}\nexport const wrong: string = saveState;\n`)).toEqual([
+    expect.stringContaining("is not assignable to type 'string'"),
   ]);
 });
