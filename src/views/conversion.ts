@@ -1,4 +1,5 @@
 import type { Totals } from '../account/account.ts';
+import type { Count } from '../account/count.ts';
 import type { Plan } from '../convert/plan.ts';
 import type { Diagnostic } from '../ir/diagnostic.ts';
 import type { StateEntry } from '../ir/state.ts';
@@ -29,6 +30,10 @@ function notes(diagnostics: readonly Diagnostic[]): string[] {
   return groupNotes(diagnostics).map(({ severity, text }) => `${severity === 'info' ? 'note' : severity}: ${text}`);
 }
 
+function counted(count: Count, what: string): string {
+  return `${showCount(count)} ${what}${count === 1 ? '' : 's'}`;
+}
+
 /** The report after a conversion, in lines. */
 export function renderConversion(report: ConversionReport, format: 'text' | 'json'): readonly string[] {
   if (format === 'json') return [`${JSON.stringify({ version: 1, ...report }, bigintText, 2)}\n`];
@@ -36,26 +41,29 @@ export function renderConversion(report: ConversionReport, format: 'text' | 'jso
   const lines: string[] = [];
   if (report.output !== null) {
     lines.push(
-      `${showName(report.output)}: ${showCount(report.tensors)} tensors, ${showCount(report.bytes)} bytes of data`,
+      `${showName(report.output)}: ${counted(report.tensors, 'tensor')}, ${counted(report.bytes, 'byte')} of data`,
     );
   }
   if (report.module !== null) lines.push(`${showName(report.module)}: PyTorch module`);
   if (report.receipt !== null) lines.push(`${showName(report.receipt)}: receipt`);
   if (report.map !== null) lines.push(`${showName(report.map)}: map of names`);
-  const folded = report.folded === 1 ? '1 BatchNorm' : `${report.folded} BatchNorms`;
   lines.push(
-    `Keras ${showCount(totals.keras.total)} parameters = PyTorch ${showCount(totals.torch.parameters)} parameters and ` +
-      `${showCount(totals.torch.buffers)} buffer elements (bnsum --explain ${showName(report.input)} shows the steps)` +
-      (report.folded > 0 ? `, before ${folded} went into the layers beside` : ''),
+    `Keras ${counted(totals.keras.total, 'parameter')} = PyTorch ${counted(totals.torch.parameters, 'parameter')} and ` +
+      `${counted(totals.torch.buffers, 'buffer element')} (bnsum --explain ${showName(report.input)} shows the steps)` +
+      (report.folded > 0 ? `, before ${counted(report.folded, 'BatchNorm')} went into the layers beside` : ''),
   );
   if (report.filled > 0)
-    lines.push(`filled: ${report.filled} tensors that Keras does not hold (num_batches_tracked and the like)`);
-  if (report.dropped > 0)
-    lines.push(`dropped: ${report.dropped} tensors that have no place in a state_dict (--dry-run lists them)`);
-  if (verification !== null) {
     lines.push(
-      `lossless: read back, ${verification.lossless} tensors give every one of ${showCount(verification.elements)} source elements again; ` +
-        `${verification.asPlanned} filled, folded, computed or cast ones are as planned`,
+      `filled: ${counted(report.filled, 'tensor')} that Keras does not hold (num_batches_tracked and the like)`,
+    );
+  if (report.dropped > 0)
+    lines.push(`dropped: ${counted(report.dropped, 'tensor')} without a place in a state_dict (see --dry-run)`);
+  if (verification !== null) {
+    const { lossless, asPlanned, elements } = verification;
+    const source = elements === 1 ? 'the one source element' : `every one of ${showCount(elements)} source elements`;
+    lines.push(
+      `lossless: read back, ${counted(lossless, 'tensor')} ${lossless === 1 ? 'gives' : 'give'} ${source} again; ` +
+        `${counted(asPlanned, 'filled, folded, computed or cast one')} ${asPlanned === 1 ? 'is' : 'are'} as planned`,
     );
   } else if (report.output !== null) lines.push('not read back (--no-verify)');
   return [...lines, ...notes(report.diagnostics)].map((line) => `${line}\n`);
