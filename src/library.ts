@@ -19,6 +19,7 @@ export function openModel(path: string, options: OpenOptions = {}): Promise<Outc
   return open(path, workers === undefined ? options : { ...options, workers });
 }
 
+/** How a state_dict is written. */
 export interface SaveOptions {
   /** Default: by the ending of the path. */
   readonly container?: Container;

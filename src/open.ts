@@ -16,6 +16,7 @@ useCodec(nodeCodec);
 const TAIL_BYTES = 66_000;
 const HEAD_BYTES = 4_096;
 
+/** What a file alone does not settle, and the threads that may be used. */
 export interface OpenOptions {
   /** Path of a to_json() text, a config.json or another Keras file that gives a weights-only file its architecture. */
   readonly config?: string;

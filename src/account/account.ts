@@ -26,6 +26,7 @@ export interface LayerAccount {
   readonly subtree: LayerCounts;
 }
 
+/** One model's numbers by Keras' rule, PyTorch's, a state_dict's, and at inference; null: the file does not say. */
 export interface Totals {
   readonly keras: {
     readonly total: Count;
@@ -53,6 +54,7 @@ export interface DTypeTotal {
   readonly bytes: Count;
 }
 
+/** A model counted under every rule: totals, bytes, each layer's share, and what was noticed. */
 export interface Accounting {
   readonly totals: Totals;
   /** Stored bytes by the same rules; Keras divides them by powers of 1024. */

@@ -44,6 +44,7 @@ export interface Stage {
   readonly to: Landmark;
 }
 
+/** How each rule's number follows from another's, in stages of steps that add up. */
 export interface Explanation {
   readonly stages: readonly Stage[];
   /** The folded size is left out because the file does not hold the graph. */

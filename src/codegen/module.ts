@@ -8,6 +8,7 @@ import type { TwinModule } from '../layers/family.ts';
 import { isInLibrary, libraryEntries } from './library.ts';
 import { assignment, comment, definition, returning, wrap } from './python.ts';
 
+/** What a generated module names in its text. */
 export interface ModuleOptions {
   /** Base name of the weights file that load() reads by default; null: load() takes a path. */
   readonly weights: string | null;
@@ -17,7 +18,8 @@ export interface ModuleOptions {
 
 /**
  * Python source of a PyTorch module that computes what the Keras model computes. One file, no dependency but torch,
- * constructor without arguments, weights by `load()`. Throws BnsumError INTERNAL for a custom class that is not defined.
+ * constructor without arguments, weights by `load()`. Throws BnsumError INTERNAL for a plan without a class, or one that
+ * names a class or an argument which is not known here; no plan of `planTranslation` does.
  */
 export function generateModule(plan: Plan, options: ModuleOptions): string {
   const { lowered } = plan;

@@ -37,12 +37,17 @@ export function movedTensor(name: string, compiled: Compiled): Tensor {
   };
 }
 
+/** How the planned tensors are changed on their way. */
 export interface TranslateOptions {
   /** Floating tensors are cast to this type. */
   readonly dtype?: DType;
 }
 
-/** The state_dict that a plan describes, in order; no byte is read before a writer asks. */
+/**
+ * The state_dict that a plan describes, in order; no byte is read before a writer asks. Throws BnsumError UNSUPPORTED for
+ * a cast between types that are not converted, LIMIT for a computed tensor above 64 MiB, INTERNAL for a plan that does not
+ * fit its model; a tensor's `readInto` throws what its source throws.
+ */
 export function translate(plan: Plan, options: TranslateOptions = {}): readonly StateEntry[] {
   return plan.tensors.map((planned) => {
     const handle = plannedHandle(plan, planned);

@@ -1,5 +1,6 @@
 /** Containers that a state_dict is written to. */
 export const CONTAINERS = ['pt', 'safetensors', 'pt-json'] as const;
+/** The name of a container: pt, safetensors or pt-json. */
 export type Container = (typeof CONTAINERS)[number];
 
 /** Endings of a file's name that stand for each container, in lower case. */

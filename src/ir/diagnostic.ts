@@ -99,6 +99,7 @@ export const DIAGNOSTIC_SEVERITY: Readonly<Record<DiagnosticCode, Severity>> = {
   SHAPE_UNKNOWN: 'info',
 };
 
+/** Where something was noticed; what is absent does not apply. */
 export interface Place {
   readonly file?: string;
   readonly layer?: string;
@@ -106,6 +107,7 @@ export interface Place {
   readonly offset?: number;
 }
 
+/** What was inferred, filled in, dropped or approximated: a code with arguments, which `describe` puts into words. */
 export interface Diagnostic {
   readonly code: DiagnosticCode;
   readonly severity: Severity;

@@ -50,6 +50,7 @@ export interface Tensor {
   readInto(start: readonly number[], count: readonly number[], into: Uint8Array, signal?: AbortSignal): Promise<void>;
 }
 
+/** A tensor in its role in a layer. */
 export interface Weight {
   /** Keras' word where there is one: kernel, bias, gamma, beta, moving_mean, moving_variance, recurrent_kernel …
    * for Keras models; the PyTorch key's last part (weight, bias, running_mean, weight_ih_l0 …) for torch models. */
@@ -72,6 +73,7 @@ export type NormValue =
   | { readonly [name: string]: NormValue };
 export type NormAttrs = Readonly<Record<string, NormValue>>;
 
+/** What owns weights, or groups layers that do: a Keras layer, a PyTorch module, the tensors of an ONNX node. */
 export interface Layer {
   /** Unique; the file's own path without the model's name: `tower/inner_bn` (Keras), `layers.0.bn1` (PyTorch). */
   readonly path: string;
@@ -91,6 +93,7 @@ export interface Layer {
   readonly weights: readonly Weight[];
 }
 
+/** What flows between calls: an input, or a call's result. */
 export interface Value {
   readonly id: number;
   readonly shape: Shape | null;
@@ -115,6 +118,7 @@ export interface Call {
   readonly outputs: readonly number[];
 }
 
+/** The calls of a model, or of one nested in it, and the values between them. */
 export interface Graph {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
@@ -158,6 +162,7 @@ export interface Origin {
   readonly program?: ReadonlyMap<string, () => string>;
 }
 
+/** A model file of any format: layers with lazy tensors, graphs where the file has them, and where it comes from. */
 export interface Model {
   /** The model's own name where the file has one, else the file's stem. */
   readonly name: string;
