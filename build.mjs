@@ -1,6 +1,6 @@
 // Builds dist/: three bundled CommonJS commands, the HDF5 worker, and the ESM library with its types.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,7 +62,29 @@ await build({
 
 const require = createRequire(import.meta.url);
 const tsc = require.resolve('typescript/bin/tsc');
-if (existsSync(tsc)) {
-  const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
-  if (status !== 0) process.exit(status ?? 1);
+const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
+if (status !== 0) process.exit(status ?? 1);
+keepReachable(join(dist, 'lib'), 'index.d.ts');
+
+/** tsc declares every source file; a user's compiler can only get to those that the library's own types lead to. */
+function keepReachable(folder, first) {
+  const kept = new Set([join(folder, first)]);
+  for (const path of kept) {
+    const text = readFileSync(path, 'utf8');
+    for (const [, name] of text.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*)['"](\.[^'"]+)['"]/g)) {
+      kept.add(join(dirname(path), name.replace(/\.ts$/, '.d.ts')));
+    }
+  }
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile() && path.endsWith('.d.ts') && !kept.has(path)) rmSync(path);
+  }
+  removeEmpty(folder);
+}
+
+function removeEmpty(folder) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeEmpty(join(folder, entry.name));
+  }
+  if (readdirSync(folder).length === 0) rmSync(folder, { recursive: true });
 }
