@@ -11,8 +11,9 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -133,6 +134,10 @@ describe('the package', () => {
   let packed: readonly string[] = [];
   const commands = Object.keys(manifest.bin);
 
+  const pages = ['.', 'docs'].flatMap((folder) =>
+    readdirSync(join(root, folder)).flatMap((name) => (name.endsWith('.md') ? [join(folder, name)] : [])),
+  );
+
   const isWhole = (dist: string): boolean =>
     [
       'bin/bnsum.cjs',
@@ -156,8 +161,8 @@ describe('the package', () => {
   beforeAll(() => {
     stage = mkdtempSync(join(tmpdir(), 'bnsum-package-'));
     // Beside what belongs in, one file of each folder that does not.
-    const decoys = ['src/index.ts', 'test/package.test.ts', 'fixtures/make/README.md', 'docs/layers.md'];
-    const copies = ['package.json', 'README.md', 'LICENSE', 'THIRD_PARTY.md', 'docs/schema', ...decoys];
+    const decoys = ['src/index.ts', 'test/package.test.ts', 'fixtures/make/README.md', 'docs/generate.mjs'];
+    const copies = ['package.json', 'LICENSE', ...pages, 'docs/schema', ...decoys];
     for (const name of copies) copy(name);
     if (isWhole(join(root, 'dist'))) for (const name of ['bin', 'cli', 'worker', 'lib']) copy(`dist/${name}`);
     if (!isWhole(join(stage, 'dist'))) {
@@ -184,12 +189,41 @@ describe('the package', () => {
       'dist/worker/hdf5.wasm',
       'dist/lib/index.js',
       'dist/lib/index.d.ts',
-      'README.md',
       'LICENSE',
       'package.json',
+      ...pages,
       ...readdirSync(join(root, 'docs/schema')).map((name) => `docs/schema/${name}`),
     ];
     expect(needed.filter((name) => !packed.includes(name))).toEqual([]);
+  });
+
+  test('holds what its pages link to', () => {
+    const missing = packed
+      .filter((name) => name.endsWith('.md'))
+      .flatMap((name) =>
+        [...readFileSync(join(stage, name), 'utf8').matchAll(/\]\(([^)#]+?)(?:#[^)]*)?\)/g)]
+          .map((match) => match[1] ?? '')
+          .filter((link) => !/^[a-z]+:/.test(link) && !packed.includes(join(dirname(name), link)))
+          .map((link) => `${name}: ${link}`),
+      );
+    expect(missing).toEqual([]);
+  });
+
+  test('declares what the library leads to, whole, and nothing else', () => {
+    const program = ts.createProgram([join(stage, 'dist/lib/index.d.ts')], {
+      lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'],
+      module: ts.ModuleKind.NodeNext,
+      types: [],
+      noEmit: true,
+      strict: true,
+    });
+    const said = ts.getPreEmitDiagnostics(program);
+    expect(said.map((one) => ts.flattenDiagnosticMessageText(one.messageText, ' '))).toEqual([]);
+    const reached = program
+      .getSourceFiles()
+      .map(({ fileName }) => relative(stage, fileName).replaceAll('\\', '/'))
+      .filter((name) => name.startsWith('dist/'));
+    expect(packed.filter((name) => name.endsWith('.d.ts')).toSorted()).toEqual(reached.toSorted());
   });
 
   test('holds the licences of what it ships', () => {
@@ -201,9 +235,12 @@ describe('the package', () => {
       packed.map((name) => name.split('/').slice(0, -1).join('/').split('/').slice(0, 2).join('/')),
     );
     expect(
-      [...folders].filter((folder) => folder !== '' && !/^(?:dist\/(?:bin|cli|worker|lib)|docs\/schema)$/.test(folder)),
+      [...folders].filter(
+        (folder) => folder !== '' && !/^(?:dist\/(?:bin|cli|worker|lib)|docs|docs\/schema)$/.test(folder),
+      ),
     ).toEqual([]);
     expect(packed.filter((name) => /\.ts$/.test(name) && !/\.d\.ts$/.test(name))).toEqual([]);
+    expect(packed.filter((name) => name.endsWith('.mjs'))).toEqual([]);
   });
 
   test('names no path of the machine that built it', () => {
