@@ -264,7 +264,8 @@ describe('Keras configs', () => {
     const long = `${'a'.repeat(1_000_000)}!`;
     const start = performance.now();
     await auditBytes(archive(model(layer(long, {}, long))), 'x.keras');
-    expect(performance.now() - start).toBeLessThan(2_000);
+    // Wide: a quadratic one would take hours.
+    expect(performance.now() - start).toBeLessThan(20_000);
   });
 });
 

@@ -152,7 +152,7 @@ describe('what is read', () => {
     await source.close();
   });
 
-  test('100,000 members in well under a second', async () => {
+  test('100,000 members take time in proportion', async () => {
     const target = memoryTarget();
     const writer = zipWriter(target);
     for (let index = 0; index < 100_000; index += 1) await writer.add({ name: `m/data/${index}`, size: 0 }, []);
@@ -160,7 +160,8 @@ describe('what is read', () => {
     const source = memorySource(target.bytes(), 'a.zip');
     const start = performance.now();
     expect((await readZip(source)).members).toHaveLength(100_000);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    // Wide, since it takes a fraction of a second: comparing each name with each would take minutes.
+    expect(performance.now() - start).toBeLessThan(20_000);
   });
 });
 
