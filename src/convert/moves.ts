@@ -386,7 +386,7 @@ function flip(inner: Compiled, axis: number): Compiled {
 
 /**
  * The moves that give `source` back from the finished result `target` (a tensor of the compiled shape).
- * Elements of the source that no move uses are not covered; `covers` tells.
+ * Elements of the source that no move uses are not in it: `movedElements` of the result is less than the source has.
  */
 export function invertMoves(compiled: Compiled, source: Tensor, target: Tensor): Compiled {
   const moves = compiled.moves
@@ -426,15 +426,23 @@ export function movedElements(compiled: Compiled): number {
   return compiled.moves.reduce((sum, move) => sum + move.loops.reduce((product, loop) => product * loop.size, 1), 0);
 }
 
-type Words = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
+/** What the copies use of a typed array; both sides of a copy have elements of one type. */
+interface Words<T> {
+  [index: number]: T;
+  set(words: ArrayLike<T>, at: number): void;
+  subarray(start: number, end: number): ArrayLike<T>;
+}
 
-function wordsOf(bytes: Uint8Array, size: number): Words {
-  const length = bytes.byteLength;
+function numbersOf(bytes: Uint8Array, size: number): Words<number> {
   if (size === 1) return bytes;
-  const { buffer, byteOffset } = bytes;
-  if (size === 2) return new Uint16Array(buffer, byteOffset, length / 2);
-  if (size === 4) return new Uint32Array(buffer, byteOffset, length / 4);
-  return new BigUint64Array(buffer, byteOffset, length / 8);
+  const { buffer, byteOffset, byteLength } = bytes;
+  return size === 2
+    ? new Uint16Array(buffer, byteOffset, byteLength / 2)
+    : new Uint32Array(buffer, byteOffset, byteLength / 4);
+}
+
+function bigintsOf({ buffer, byteOffset, byteLength }: Uint8Array): Words<bigint> {
+  return new BigUint64Array(buffer, byteOffset, byteLength / 8);
 }
 
 /** Scratch memory that every read of one process shares: first touch of fresh memory is what costs. */
@@ -610,9 +618,10 @@ function copyStrided(
       loops.splice(index, 2, { n: outer.n * inner.n, to: inner.to, from: inner.from });
     }
   }
-  const to = wordsOf(target, words);
-  const from = wordsOf(source, words);
-  copyLoops(to, targetOffset * scale, from, sourceOffset * scale, loops);
+  const to = targetOffset * scale;
+  const from = sourceOffset * scale;
+  if (words === 8) copyLoops(bigintsOf(target), to, bigintsOf(source), from, loops);
+  else copyLoops(numbersOf(target, words), to, numbersOf(source, words), from, loops);
 }
 
 interface Stride {
@@ -621,10 +630,10 @@ interface Stride {
   readonly from: number;
 }
 
-function copyLoops(to: Words, toAt: number, from: Words, fromAt: number, loops: readonly Stride[]): void {
+function copyLoops<T>(to: Words<T>, toAt: number, from: Words<T>, fromAt: number, loops: readonly Stride[]): void {
   const inner = loops.at(-1);
   if (inner === undefined) {
-    to[toAt] = from[fromAt] as never;
+    to[toAt] = from[fromAt]!;
     return;
   }
   if (loops.length === 1) {
@@ -659,19 +668,19 @@ function copyLoops(to: Words, toAt: number, from: Words, fromAt: number, loops: 
   }
 }
 
-function copyRun(to: Words, toAt: number, from: Words, fromAt: number, loop: Stride): void {
+function copyRun<T>(to: Words<T>, toAt: number, from: Words<T>, fromAt: number, loop: Stride): void {
   if (loop.to === 1 && loop.from === 1) {
-    (to as Uint8Array).set((from as Uint8Array).subarray(fromAt, fromAt + loop.n), toAt);
+    to.set(from.subarray(fromAt, fromAt + loop.n), toAt);
     return;
   }
   for (let k = 0; k < loop.n; k += 1) {
-    to[toAt] = from[fromAt] as never;
+    to[toAt] = from[fromAt]!;
     toAt += loop.to;
     fromAt += loop.from;
   }
 }
 
-function copyPlane(to: Words, toAt: number, from: Words, fromAt: number, a: Stride, b: Stride): void {
+function copyPlane<T>(to: Words<T>, toAt: number, from: Words<T>, fromAt: number, a: Stride, b: Stride): void {
   if (b.to === 1 && b.from === 1) {
     for (let i = 0; i < a.n; i += 1) copyRun(to, toAt + i * a.to, from, fromAt + i * a.from, b);
     return;
@@ -688,7 +697,7 @@ function copyPlane(to: Words, toAt: number, from: Words, fromAt: number, a: Stri
         let t = toAt + i * a.to + j0 * b.to;
         let f = fromAt + i * a.from + j0 * b.from;
         for (let j = j0; j < j1; j += 1) {
-          to[t] = from[f] as never;
+          to[t] = from[f]!;
           t += b.to;
           f += b.from;
         }
