@@ -50,14 +50,10 @@ const DEFAULTS: readonly (readonly [string, Json])[] = [
 ];
 
 /**
- * A Keras model in PyTorch's words, tensors included: what bnconvert would write, as a side. Throws BnsumError REFUSED
- * or MISMATCH naming the layer that has no counterpart.
+ * A Keras model in PyTorch's words, tensors included: what bnconvert would write, as a side; and for each of its layers
+ * the paths of the Keras layers that its tensors come from. Throws BnsumError REFUSED or MISMATCH naming the layer that
+ * has no counterpart.
  */
-export function translatedSide(side: Side, other: Side): Side {
-  return translatedWithNames(side, other).side;
-}
-
-/** The translated side, and for each of its layers the paths of the Keras layers that its tensors come from. */
 function translatedWithNames(
   side: Side,
   other: Side,

@@ -1,5 +1,5 @@
 import { codec } from '../bytes/codec.ts';
-import { bitsOf, type DType, familyOf, isDType } from '../ir/dtype.ts';
+import { bitsOf, type DType, familyOf } from '../ir/dtype.ts';
 import type { Tensor } from '../ir/model.ts';
 import { BlockBuffer, readBlocks, slabsOf } from '../ir/slabs.ts';
 import { sameBytes } from '../verify/verify.ts';
@@ -425,9 +425,4 @@ export async function hashTensor(tensor: Tensor, buffers: Buffers, signal?: Abor
   const hash = codec().sha256();
   for await (const block of readBlocks(tensor, buffers.a, BLOCK_BYTES, signal)) hash.update(block);
   return hash.digest();
-}
-
-/** The dtype word of a side as a type, where it is one. */
-export function dtypeWord(word: string): DType | null {
-  return isDType(word) ? word : null;
 }

@@ -1,5 +1,5 @@
 import { EMPTY_OBJECT, isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
-import type { Dim, NormAttrs, Shape } from '../ir/model.ts';
+import type { Dim, Shape } from '../ir/model.ts';
 import { normText, numbersOf, plainValue, sampleElements, wrapAxis } from './attribute.ts';
 import type { Family } from './family.ts';
 import {
@@ -318,9 +318,4 @@ export function operationMacs(op: string, inputs: readonly Argument[], outputs: 
   if (first === undefined || first === null || isConstant(first)) return null;
   const size = first.at(-1);
   return typeof size === 'number' && elements !== null ? elements * size : null;
-}
-
-/** Neutral attributes of an operation that is no layer. */
-export function operationNorm(name: string): NormAttrs {
-  return { op: operationWord(name), name, constants: null };
 }

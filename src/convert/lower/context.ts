@@ -1,4 +1,4 @@
-import { type Diagnostic, type DiagnosticCode, note, type Place } from '../../ir/diagnostic.ts';
+import type { Diagnostic, DiagnosticCode } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import type { Call, Layer, Model, NormAttrs, Shape } from '../../ir/model.ts';
 import type { Twin, TwinSource } from '../../layers/family.ts';
@@ -108,10 +108,6 @@ export interface ClassState {
   readonly attributes: Attribute[];
   readonly statements: Statement[];
   readonly diagnostics: Diagnostic[];
-}
-
-export function noteAt(state: ClassState, code: DiagnosticCode, at: Place, args: Diagnostic['args']): void {
-  state.diagnostics.push(note(code, at, args));
 }
 
 /** Python literal of a neutral value. */

@@ -175,10 +175,6 @@ function survey(root: PickleValue): Survey {
 }
 
 /** Everything in a checkpoint that can be read as a model, in file order. */
-export function findCandidates(root: PickleValue): readonly Candidate[] {
-  return candidatesOf(root, survey(root));
-}
-
 function candidatesOf(root: PickleValue, { candidates }: Survey): readonly Candidate[] {
   const whole = (kind: Candidate['kind'], tensors: number): Candidate => {
     return { name: ROOT, kind, value: root, tensors, deep: false };

@@ -21,11 +21,6 @@ const STORAGES: ReadonlyMap<DType, string> = new Map([
   ['complex128', 'ComplexDoubleStorage'],
 ]);
 
-/** Element types that a `.pt` file is written with. */
-export function isTorchWritable(dtype: DType): boolean {
-  return STORAGES.has(dtype);
-}
-
 export interface TorchWriteOptions {
   /** The archive's root folder: the file's stem. */
   readonly root: string;
