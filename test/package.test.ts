@@ -118,6 +118,23 @@ describe('dependencies', () => {
     expect(kept).toContain('Changed for this package:');
   });
 
+  test('what is linked into the WebAssembly of h5wasm has its notice', () => {
+    // The paths that its build left in it name what was compiled in, the compiler's own libraries apart.
+    const library = readFileSync(join(root, 'node_modules/h5wasm/dist/esm/hdf5_util.js'), 'utf8');
+    const parts = new Set([...library.matchAll(/_deps\/([\w-]+?)-(?:src|build)/g)].map((match) => match[1] ?? ''));
+    expect([...parts].toSorted()).toEqual(['hdf5', 'hdf5_zlib', 'szip']);
+    const kept = readFileSync(join(root, 'THIRD_PARTY.md'), 'utf8');
+    for (const holder of [
+      'Copyright (C) 1995-2024 Jean-loup Gailly and Mark Adler',
+      'Copyright 2023 Mathis Rosenhauer, Moritz Hanke, Joerg Behrens, Luis Kornblueh',
+      'Copyright (c) 2010-2014 Emscripten authors',
+      'Rich Felker',
+      'Apache License v2.0 with LLVM Exceptions',
+    ]) {
+      expect(kept).toContain(holder);
+    }
+  });
+
   test('the lock file names no registry', () => {
     const text = readFileSync(join(root, 'package-lock.json'), 'utf8');
     expect([...text.matchAll(/"resolved": "([^"]*)"/g)].map((match) => match[1])).toEqual([]);
