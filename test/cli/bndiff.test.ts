@@ -106,6 +106,11 @@ describe('status and report', () => {
   test('--help starts with examples, --version is told', () => {
     expect(bndiff(['--help']).stdout.startsWith('Examples:\n  bndiff old.h5 new.h5')).toBe(true);
     expect(bndiff(['--version']).stdout).toBe('9.8.7\n');
+    const help = bndiff(['--help'], { COLUMNS: '400' }).stdout;
+    expect(help).toContain('Usage: bndiff [options] A B | --update MODEL... | --check [PATH...]\n');
+    for (const option of ['--budget', '--deny', '--ignore', '--assert-frozen']) {
+      expect(help).toMatch(new RegExp(`^  ${option} .*\\(may be repeated\\)$`, 'm'));
+    }
   });
 
   test('the two sides stand beside each other where it is wide enough', () => {
