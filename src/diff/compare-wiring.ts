@@ -1,9 +1,11 @@
+import { isList, type Json } from '../ir/json.ts';
 import { keptInOrder } from './align.ts';
 import type { Change, Where } from './change.ts';
 import { leaveOut, type Work, whereOf, wiresOfBoth } from './compare-work.ts';
+import { formatFact } from './fact.ts';
 import type { LayerPair, Pairing } from './pair.ts';
-import type { Side } from './side.ts';
-import { type AllWires, type ResolvedWires, resolveWires, Terms } from './wires.ts';
+import { generationOf, type Side } from './side.ts';
+import { type AllWires, type ResolvedWires, resolveWires, Terms, withoutConstants } from './wires.ts';
 
 /** Reads through layers that the other side lacks, as long as they have one input. */
 function through(side: Side, path: string, gone: ReadonlySet<string>): string {
@@ -21,7 +23,9 @@ function through(side: Side, path: string, gone: ReadonlySet<string>): string {
 
 /** What each layer, and the model's outputs, are computed from. */
 export function compareWiring(work: Work, pairing: Pairing, partners: ReadonlyMap<string, string>): void {
-  const both = wiresOfBoth(work);
+  const told = wiresOfBoth(work);
+  const both = told === null ? null : sameKept(work, told);
+  if (told !== null) compareInterface(work, partners, told);
   const found = both === null ? readsThatDiffer(work, pairing, partners) : callsThatDiffer(pairing, partners, both);
   if (found.length === 0) return;
   const { a, b } = work;
@@ -40,6 +44,102 @@ export function compareWiring(work: Work, pairing: Pairing, partners: ReadonlyMa
     }
   }
   work.changes.push(...found.map(({ change }) => change));
+}
+
+/** Of ONNX, what both sides keep: a lock file of an older release has neither attributes nor constants. */
+function sameKept(work: Work, both: readonly [AllWires, AllWires]): readonly [AllWires, AllWires] {
+  const [a, b] = both;
+  if (work.a.dialect !== 'onnx') return both;
+  const [left, right] = [a.get('')?.operators, b.get('')?.operators];
+  if (a.get('')?.unread === true || b.get('')?.unread === true) leaveOut(work, 'values', 'texts', 'both', '');
+  if (left === undefined && right === undefined) return both;
+  if (left === undefined || right === undefined) {
+    leaveOut(work, 'attribute', 'constants and attributes of operations', left === undefined ? 'a' : 'b', '');
+    return [withoutConstants(a), withoutConstants(b)];
+  }
+  for (const [operator, before] of left) {
+    const after = right.get(operator);
+    if (after === undefined || after === before) continue;
+    if (meansElse(operator, Number(before), Number(after))) {
+      const at: Where = { a: '', b: '', kind: 'model' };
+      work.changes.push({ code: 'attribute', at, name: `version of ${operator}`, before, after });
+    } else if (!isStandardOperator(operator)) leaveOut(work, 'attribute', `version of ${operator}`, 'both', '');
+  }
+  return both;
+}
+
+/** Operators of another vendor's domain, whose versions nobody here knows. */
+function isStandardOperator(operator: string): boolean {
+  return !operator.includes('.');
+}
+
+/**
+ * Versions from which an operator computes something else from the same inputs and attributes (onnx/docs/Changelog.md):
+ * Softmax flattened its input around `axis` before 13; Resize had no coordinate transformation before 11; AveragePool
+ * counted differently with ceil_mode before 19; GroupNormalization took one scale for each group before 21; Scan had a
+ * batch axis before 9; the others broadcast by attributes before 7.
+ */
+const OTHER_MEANING: ReadonlyMap<string, number> = new Map([
+  ['Softmax', 13],
+  ['LogSoftmax', 13],
+  ['Hardmax', 13],
+  ['Resize', 11],
+  ['AveragePool', 19],
+  ['GroupNormalization', 21],
+  ['Scan', 9],
+  ['Add', 7],
+  ['Sub', 7],
+  ['Mul', 7],
+  ['Div', 7],
+  ['Pow', 7],
+  ['Gemm', 7],
+]);
+
+function meansElse(operator: string, before: number, after: number): boolean {
+  const since = OTHER_MEANING.get(operator);
+  return since !== undefined && before < since !== after < since;
+}
+
+/** How the model is called: names of ONNX' inputs and outputs, the lists and dicts of Keras. */
+function compareInterface(
+  work: Work,
+  partners: ReadonlyMap<string, string>,
+  [left, right]: readonly [AllWires, AllWires],
+): void {
+  // Before Keras 3 a list of one tensor was that tensor.
+  const isLoose = generationOf(work.a) !== generationOf(work.b);
+  const formOf = (value: Json): string =>
+    formatFact(isLoose && isList(value) && value.length === 1 ? (value[0] ?? null) : value);
+  for (const [graph, wires] of left) {
+    const other = graph === '' ? '' : (partners.get(graph) ?? graph);
+    const theirs = right.get(other);
+    if (theirs === undefined) continue;
+    const at: Where = { a: graph, b: other, kind: 'model' };
+    for (const [code, key] of [
+      ['wiring', 'takes'],
+      ['outputs', 'gives'],
+    ] as const) {
+      const [before, after] = [wires[key], theirs[key]];
+      if (before === undefined || after === undefined) {
+        if (before !== after) leaveOut(work, 'wiring', key, before === undefined ? 'a' : 'b', graph);
+        continue;
+      }
+      if (formOf(before) === formOf(after)) continue;
+      work.changes.push({ code, at, before: namesOf(before), after: namesOf(after) });
+    }
+  }
+}
+
+/** The names of a list of ONNX, or the form of what Keras takes or gives. */
+function namesOf(form: Json): readonly string[] {
+  return isList(form) && form.every((one) => typeof one === 'string' && one !== '#')
+    ? form.map(String)
+    : [formText(form)];
+}
+
+/** `{p: #, q: #}` for people. */
+function formText(form: Json): string {
+  return formatFact(form).replaceAll('"', '');
 }
 
 interface WiringChange {

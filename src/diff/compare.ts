@@ -20,7 +20,16 @@ import {
 } from './compare-work.ts';
 import { sameFact } from './fact.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
-import { DERIVED, hasOwnNames, RULES, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
+import {
+  DERIVED,
+  generationOf,
+  hasOwnNames,
+  RULES,
+  type Rule,
+  type Side,
+  type SideLayer,
+  type SideWeight,
+} from './side.ts';
 import { type Buffers, newBuffers } from './values.ts';
 import type { AllWires } from './wires.ts';
 
@@ -188,10 +197,6 @@ function compareInputTypes(work: Work, before: readonly (string | null)[], after
   }
 }
 
-function generationOf(side: Side): string {
-  return /^keras 3/.test(side.producer) ? 'keras3' : 'older';
-}
-
 /** Kinds of the containers by path. */
 function containersOf(side: Side): ReadonlyMap<string, Kind> {
   return new Map(side.layers.filter((layer) => layer.container).map((layer) => [layer.path, layer.kind]));
@@ -285,10 +290,11 @@ function compareNames(work: Work, pair: LayerPair, partners: ReadonlyMap<string,
   const at = whereOf(a, b);
   const parentOfA = a.parent === null ? null : (partners.get(a.parent) ?? a.parent);
   if (parentOfA !== b.parent && a.path !== b.path) {
+    if (isInnerName(work, a) || isInnerName(work, b)) return;
     work.changes.push({ code: 'layer_moved', at });
     return;
   }
-  if (a.name.leaf === b.name.leaf) return;
+  if (a.name.leaf === b.name.leaf || isInnerName(work, a) || isInnerName(work, b)) return;
   const numbered = a.name.base !== null && a.name.base === b.name.base;
   if (work.a.dialect === 'keras') {
     // A number that Keras gave, or a word of another generation for the same thing, is no name.
@@ -297,6 +303,15 @@ function compareNames(work: Work, pair: LayerPair, partners: ReadonlyMap<string,
     return;
   }
   work.changes.push({ code: 'layer_renamed', at, renumbered: numbered });
+}
+
+/** Names that an exporter makes up, so that another export may have others: torch.onnx, tf2onnx. */
+const MADE_UP = /^(?:onnx::|\/|val_\d+$|\d+$|_?const)/i;
+
+/** A layer of ONNX has the name of its node, which is nobody's, unless the name is that of its tensors. */
+function isInnerName(work: Work, { path, weights }: SideLayer): boolean {
+  if (work.a.dialect !== 'onnx') return false;
+  return MADE_UP.test(path) || !weights.some(({ name }) => name.startsWith(path));
 }
 
 /** Hyper-parameters that stand for a tensor: they are told as one change. */
@@ -329,7 +344,7 @@ function compareLayer(
   const tensors = compareTensors(work, pair, at, partners);
   if (a.kind === b.kind) {
     compareFacts(work, pair, at, tensors, inside);
-    compareConfig(work, pair, at);
+    if (!lacksConfig(work, pair)) compareConfig(work, pair, at);
   } else
     work.changes.push(...tensors.added.map(({ change }) => change), ...tensors.removed.map(({ change }) => change));
   compareTrainable(work, pair, at);
@@ -340,6 +355,14 @@ function compareLayer(
   if (a.outputShape !== null && b.outputShape !== null && !sameOutputs(a.outputShape, b.outputShape, loosely)) {
     work.changes.push({ code: 'output_shape', at, before: a.outputShape, after: b.outputShape });
   }
+}
+
+/** Whether one side is of an older release, whose ONNX layers kept no settings beyond the neutral ones; notes it. */
+function lacksConfig(work: Work, { a, b }: LayerPair): boolean {
+  if (work.a.dialect !== 'onnx' || !a.known || !b.known || a.facts.has('config') === b.facts.has('config'))
+    return false;
+  leaveOut(work, 'attribute', 'settings', a.facts.has('config') ? 'b' : 'a', a.path);
+  return true;
 }
 
 /** Keras 3 writes `package>Class` in one container and `Class` in the other; TorchScript may leave out the module. */

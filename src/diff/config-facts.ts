@@ -2,6 +2,7 @@ import { isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
 import type { Dialect } from '../ir/model.ts';
 import { shortest } from '../layers/decimal.ts';
 import type { Family } from '../layers/family.ts';
+import { withOnnxDefaults } from '../layers/onnx-defaults.ts';
 import { formatFact, sameFact } from './fact.ts';
 
 /** Attributes that notes which of them someone asked for. */
@@ -122,8 +123,9 @@ export function configFacts(
   version: string,
   backend: string,
 ): JsonObject {
+  if (dialect === 'onnx') return nodeFacts(family, type, attrs);
   const facts = new Map<string, Json>();
-  if (attrs.size === 0 || dialect === 'onnx') return facts;
+  if (attrs.size === 0) return facts;
   const bookkeeping = dialect === 'keras' ? KERAS_BOOKKEEPING : TORCH_BOOKKEEPING;
   const watched = new Asked(attrs);
   family.normalise(type, watched, dialect, version, backend);
@@ -136,6 +138,26 @@ export function configFacts(
   }
   return facts;
 }
+
+/** What an ONNX node says beyond the neutral attributes, the standard's defaults included. */
+function nodeFacts(family: Family, type: string, attrs: JsonObject): JsonObject {
+  // A product without a bias is a Gemm that asks for nothing.
+  const watched = new Asked(withOnnxDefaults(type === 'MatMul' ? 'Gemm' : type, attrs));
+  family.normalise(type, watched, 'onnx', '', '');
+  const facts = new Map<string, Json>();
+  // The kernel's shape is the weight's.
+  for (const [key, value] of watched) {
+    if (NODE_BOOKKEEPING.has(key) || (watched.asked.has(key) && !NODE_IN_PART.has(key))) continue;
+    facts.set(key, flatten(value));
+  }
+  return facts;
+}
+
+/** Attributes of nodes of which a family keeps less than the whole: whether both directions, which activations are usual. */
+const NODE_IN_PART = new Set(['activations', 'direction']);
+
+/** Attributes of old operator sets that stand for shapes, and settings that the families read from the weights. */
+const NODE_BOOKKEEPING = new Set(['broadcast', 'axis_w', 'kernel_shape', 'hidden_size', 'transB']);
 
 /** What an absent key stands for. */
 export function defaultOf(key: string, other: Json): Json {

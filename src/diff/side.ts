@@ -231,7 +231,8 @@ export function describedFacts(
   const family = kind === 'model' && dialect === 'torch' ? CONTAINER : familyOfKind(kind);
   if (family === undefined || RAW.has(kind)) return facts;
   const config = configFacts(family, type, attrs, dialect, version, backend);
-  return config.size === 0 ? facts : new Map([...facts, ['config', config]]);
+  // A node without further attributes tells that it has none, unlike a lock file of an older release.
+  return config.size === 0 && (dialect !== 'onnx' || type === '') ? facts : new Map([...facts, ['config', config]]);
 }
 
 /** Axis 3 of four is the same axis as -1. */
@@ -313,6 +314,11 @@ function parentOf(parent: string | null): string | null {
   return ungrouped(isGroup(parent) ? parent.slice(0, -'/layers'.length) : parent);
 }
 
+/** Keras 3, or what came before it; a lock file does not say. */
+export function generationOf(side: Side): string {
+  return /^keras 3/.test(side.producer) ? 'keras3' : 'older';
+}
+
 /** Whether names are those of storage: a Keras file of weights alone names layers by their class. */
 export function hasOwnNames(side: Side): boolean {
   return side.dialect !== 'keras' || side.architecture;
@@ -380,7 +386,8 @@ export function sideOfModel(label: string, model: Model): Side {
       container: layer.container,
       kind: layer.kind,
       type: layer.type,
-      known: layer.attrs.size > 0,
+      // A node of ONNX without attributes has the standard's defaults.
+      known: layer.attrs.size > 0 || (model.dialect === 'onnx' && layer.type !== ''),
       trainable: layer.trainable,
       policy: policyOf(layer.attrs.get('dtype')),
       facts: describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),

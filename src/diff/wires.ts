@@ -1,4 +1,14 @@
-import { isList, isObject, type Json, type JsonObject, listAt, objectAt, stringAt } from '../ir/json.ts';
+import {
+  booleanAt,
+  EMPTY_OBJECT,
+  isList,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  objectAt,
+  stringAt,
+} from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Call, Constant, Graph, Layer, Model } from '../ir/model.ts';
 import { countCallTensors, isCallTensor } from '../layers/call-tensors.ts';
@@ -33,6 +43,13 @@ export interface WireCall {
 /** The calls of one graph in the order of execution. */
 export interface Wires {
   readonly calls: readonly WireCall[];
+  /** How the model is called, from Graph.takes and Graph.gives; absent: the file cannot tell. */
+  readonly takes?: Json;
+  readonly gives?: Json;
+  /** ONNX: versions of its operators; absent there: a lock file of an older release, which kept no constants. */
+  readonly operators?: JsonObject;
+  /** Something of the calls was not read. */
+  readonly unread?: boolean;
   /** The layer that stands for each input of the graph; null: none does. */
   readonly inputs: readonly (string | null)[];
   readonly outputs: readonly WireRef[];
@@ -91,7 +108,53 @@ const COMMON_WORDS: ReadonlyMap<string, string> = new Map([
 export function wiresOf(model: Model): AllWires | null {
   if (model.graphs.size === 0) return null;
   const layers = new Map(model.layers.map((layer) => [layer.path, layer]));
-  return new Map([...model.graphs].map(([path, graph]) => [path, wiresOfGraph(graph, layers)]));
+  const wired = (graph: Graph): Wires => (model.dialect === 'onnx' ? wiresOfNodes(graph) : wiresOfGraph(graph, layers));
+  return new Map([...model.graphs].map(([path, graph]) => [path, { ...wired(graph), ...endsOf(graph) }]));
+}
+
+function endsOf({ takes, gives, operators, unread }: Graph): Partial<Wires> {
+  return {
+    ...(takes === undefined ? {} : { takes }),
+    ...(gives === undefined ? {} : { gives }),
+    ...(operators === undefined ? {} : { operators: new Map(operators) }),
+    ...(unread === undefined ? {} : { unread }),
+  };
+}
+
+/** The calls of an ONNX graph, whose reader has put everything into a canonical form. */
+function wiresOfNodes(graph: Graph): Wires {
+  const refs = new Map<number, WireRef>();
+  for (const [index, id] of graph.inputs.entries()) refs.set(id, { from: -1 - index, output: 0 });
+  for (const [index, call] of graph.calls.entries()) {
+    for (const [output, id] of call.outputs.entries()) refs.set(id, { from: index, output });
+  }
+  const refOf = (id: number): WireRef => refs.get(id) ?? { from: -1, output: 0 };
+  const calls = graph.calls.map((call): WireCall => {
+    const args = call.inputs.map((input): WireArg => (typeof input === 'number' ? refOf(input) : input));
+    while (args.length > 0 && isNull(args.at(-1))) args.pop();
+    const named = [...(call.told ?? [])].map(([key, value]) => ({ key, text: formatFact(value), refs: [] }));
+    return {
+      layer: call.layer,
+      op: call.layer === null ? call.op : '',
+      args,
+      named: named.toSorted((one, other) => (one.key < other.key ? -1 : 1)),
+    };
+  });
+  return { calls, inputs: graph.inputs.map(() => null), outputs: graph.outputs.map(refOf) };
+}
+
+/** Wires without what an older release did not keep of ONNX. */
+export function withoutConstants(all: AllWires): AllWires {
+  const bare = (wires: Wires): Wires => ({
+    ...wires,
+    calls: wires.calls.map((call) => ({
+      ...call,
+      op: operationWord(call.op),
+      args: call.args.filter((one) => !('constant' in one)),
+      named: [],
+    })),
+  });
+  return new Map([...all].map(([path, wires]) => [path, bare(wires)]));
 }
 
 function wiresOfGraph(graph: Graph, layers: ReadonlyMap<string, Layer>): Wires {
@@ -254,6 +317,10 @@ export function wiresJson(all: AllWires, renamed: (path: string) => string): Jso
         ['calls', calls],
         ['inputs', inputs],
         ['outputs', wires.outputs.map(wordOf)],
+        ...(wires.takes === undefined ? [] : [['takes', wires.takes] as [string, Json]]),
+        ...(wires.gives === undefined ? [] : [['gives', wires.gives] as [string, Json]]),
+        ...(wires.operators === undefined ? [] : [['operators', wires.operators] as [string, Json]]),
+        ...(wires.unread === undefined ? [] : [['unread', wires.unread] as [string, Json]]),
       ];
       return [path === '' ? '' : renamed(path), new Map(graph)];
     }),
@@ -303,6 +370,10 @@ function readWires(graph: Json): Wires {
     }),
     inputs: (listAt(graph, 'inputs') ?? []).map((input) => (typeof input === 'string' ? input : null)),
     outputs: (listAt(graph, 'outputs') ?? []).map(refOf),
+    ...(isObject(graph) && graph.has('takes') ? { takes: graph.get('takes') ?? null } : {}),
+    ...(isObject(graph) && graph.has('gives') ? { gives: graph.get('gives') ?? null } : {}),
+    ...(isObject(graph) && graph.has('operators') ? { operators: objectAt(graph, 'operators') ?? EMPTY_OBJECT } : {}),
+    ...(booleanAt(graph, 'unread') === true ? { unread: true } : {}),
   };
 }
 
@@ -310,7 +381,7 @@ type SideKey = 'a' | 'b';
 
 /** A term of either side; equal terms are one node, so that a value read many times costs its size once. */
 interface Term {
-  readonly form: 'layer' | 'input' | 'constant' | 'operation' | 'call';
+  readonly form: 'layer' | 'input' | 'constant' | 'operation' | 'output' | 'call';
   readonly word: string;
   readonly of: readonly number[];
   readonly named: readonly { readonly key: string; readonly text: string; readonly of: readonly number[] }[];
@@ -345,6 +416,8 @@ export class Terms {
   text(side: SideKey, id: number, depth = 5): string {
     const term = this.at(id);
     if (term === undefined) return '';
+    const [call] = term.of;
+    if (term.form === 'output' && call !== undefined) return `${this.text(side, call, depth)} ${term.word}`;
     if (term.form !== 'operation') return term.labels[side];
     return depth === 0 ? '…' : `${term.word}(${this.parts(side, id, depth - 1).join(', ')})`;
   }
@@ -435,7 +508,28 @@ function resolveGraph(
   };
   const argument = (one: WireArg): number => {
     if (!('constant' in one)) return idOf(one);
-    const text = formatFact(one.constant);
+    return constant(one.constant);
+  };
+  const constant = (value: Json): number => {
+    const tensor = listAt(value, 'tensor');
+    const [path, role] = tensor ?? [];
+    if (typeof path === 'string' && typeof role === 'string') {
+      const shared = how.common(path);
+      return leaf(
+        'constant',
+        `tensor ${shared === null ? `${side} ${path}` : `= ${shared}`} ${role}`,
+        `${path} ${role}`,
+      );
+    }
+    // An expression of ONNX, which is no longer than its reader allows.
+    const op = stringAt(value, 'op');
+    const args = listAt(value, 'args');
+    if (op !== undefined && args !== undefined) {
+      const attrs = [...(objectAt(value, 'attrs') ?? [])];
+      const named = attrs.map(([key, one]) => ({ key, text: formatFact(one), of: [] }));
+      return terms.add(side, '', { form: 'operation', word: op, of: args.map(constant), named });
+    }
+    const text = stringAt(value, 'value') ?? formatFact(value);
     return leaf('constant', text, shortened(text));
   };
   for (const call of wires.calls) {
@@ -443,7 +537,9 @@ function resolveGraph(
     const named = call.named.map(({ key, text, refs }) => ({ key, text, of: refs.map(idOf) }));
     if (call.layer === null) {
       const id = terms.add(side, '', { form: 'operation', word: call.op, of, named });
-      made.push((output) => (output === 0 ? id : leaf('operation', `${id} output ${output}`, '')));
+      made.push((output) =>
+        output === 0 ? id : terms.add(side, '', { form: 'output', word: `output ${output}`, of: [id], named: [] }),
+      );
       continue;
     }
     const place = placeOf.get(call.layer);

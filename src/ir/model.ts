@@ -116,6 +116,11 @@ export interface Call {
   /** Value ids (numbers) in argument order, and constants. */
   readonly inputs: readonly (number | Constant)[];
   readonly outputs: readonly number[];
+  /**
+   * Everything that the file says of this call besides what it reads, in a canonical form for comparing: of an ONNX node
+   * the attributes, defaults included, and digests of the graphs inside it. A layer's attributes stand with the layer.
+   */
+  readonly told?: JsonObject;
 }
 
 /** The calls of a model, or of one nested in it, and the values between them. */
@@ -129,6 +134,16 @@ export interface Graph {
   readonly values: readonly Value[];
   /** In execution order. */
   readonly calls: readonly Call[];
+  /**
+   * How the model is called, for comparing: names of ONNX, and the lists and dicts of Keras with `#` for a tensor.
+   * Absent: the file cannot tell.
+   */
+  readonly takes?: import('./json.ts').Json;
+  readonly gives?: import('./json.ts').Json;
+  /** ONNX: operators with the version that the file's operator sets mean. */
+  readonly operators?: ReadonlyMap<string, number>;
+  /** Something of the calls was too large to be read while opening. */
+  readonly unread?: boolean;
 }
 
 export interface Producer {

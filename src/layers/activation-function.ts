@@ -334,6 +334,10 @@ export function torchActivation(type: string, attrs: JsonObject): ActivationNorm
   }
 }
 
+/** Defaults of ONNX' Selu since version 6. */
+const SELU_ALPHA = 1.6732632;
+const SELU_GAMMA = 1.050701;
+
 /** An ONNX activation operator and its attributes; undefined for another operator. Defaults are those of the standard. */
 export function onnxActivation(type: string, attrs: JsonObject): ActivationNorm | undefined {
   switch (type) {
@@ -351,7 +355,8 @@ export function onnxActivation(type: string, attrs: JsonObject): ActivationNorm 
       return { function: 'gelu', approximate: attrs.get('approximate') === 'tanh' };
     // The standard's constants are adjustable; only the usual ones are SELU.
     case 'Selu':
-      return attrs.has('alpha') || attrs.has('gamma')
+      return Math.fround(numberOf(attrs, 'alpha', SELU_ALPHA)) !== Math.fround(SELU_ALPHA) ||
+        Math.fround(numberOf(attrs, 'gamma', SELU_GAMMA)) !== Math.fround(SELU_GAMMA)
         ? {
             function: 'unknown',
             name: 'Selu',

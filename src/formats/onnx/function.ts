@@ -9,6 +9,11 @@ function keyOf(of: { readonly domain?: string; readonly overload?: string }, nam
 
 export type Functions = ReadonlyMap<string, FunctionProto>;
 
+/** The function of the file that a node calls. */
+export function functionOf(node: NodeProto, functions: Functions): FunctionProto | undefined {
+  return functions.get(keyOf(node, node.op_type));
+}
+
 /** The file's own functions by domain, name and overload. */
 export function functionsOf(list: readonly FunctionProto[] | undefined): Functions {
   return new Map((list ?? []).map((one) => [keyOf(one, one.name), one]));
@@ -26,7 +31,7 @@ export function inlineFunctions(nodes: readonly NodeProto[], functions: Function
   let calls = 0;
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const { node, depth } = next;
-    const body = functions.get(keyOf(node, node.op_type));
+    const body = functionOf(node, functions);
     if (body === undefined || body.node?.some((inner) => subgraphsOf(inner).length > 0) === true) {
       inlined.push(node);
       continue;
@@ -55,14 +60,15 @@ function expand(call: NodeProto, body: FunctionProto, prefix: string): NodeProto
     ...(inner.name === undefined || inner.name === '' ? {} : { name: prefix + inner.name }),
     input: (inner.input ?? []).map(rename),
     output: (inner.output ?? []).map(rename),
-    attribute: (inner.attribute ?? []).flatMap((attribute) => bound(attribute, call)),
+    attribute: (inner.attribute ?? []).flatMap((attribute) => bound(attribute, call, body)),
   }));
 }
 
-/** An attribute of a body that refers to one of the call's. */
-function bound(attribute: AttributeProto, call: NodeProto): readonly AttributeProto[] {
+/** An attribute of a body that refers to one of the call's, or to the default that the function has for it. */
+function bound(attribute: AttributeProto, call: NodeProto, body: FunctionProto): readonly AttributeProto[] {
   if (attribute.ref_attr_name === undefined || attribute.ref_attr_name === '') return [attribute];
-  const given = call.attribute?.find((one) => one.name === attribute.ref_attr_name);
+  const named = (one: AttributeProto): boolean => one.name === attribute.ref_attr_name;
+  const given = call.attribute?.find(named) ?? body.attribute_proto?.find(named);
   if (given === undefined) return [];
   return [attribute.name === undefined ? given : { ...given, name: attribute.name }];
 }

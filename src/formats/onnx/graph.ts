@@ -1,17 +1,34 @@
 import { BnsumError } from '../../ir/error.ts';
+import type { Json } from '../../ir/json.ts';
 import type { Call, Constant, Dim, Graph, Shape, Value } from '../../ir/model.ts';
+import { describeSources, type Expression, type Forms, isConstantNode, isStated, type Source } from './canonical.ts';
 import type { Drafts, Held } from './layer.ts';
 import { isStandard, operatorOf, settingsOf, subgraphsOf } from './node.ts';
 import type { GraphProto, NodeProto, ValueInfoProto } from './schema.ts';
 import { find, type Known, type Scope } from './scope.ts';
-import { NORMS, recognise, type Slot } from './slot.ts';
+import { NORMS, type Recognised, recognise, type Slot } from './slot.ts';
 import { dtypeOfCode, smallBytes } from './tensor.ts';
 
 /** Values and calls of a graph, numbered as they come. */
 interface Wiring {
   readonly ids: Map<string, number>;
   readonly values: Value[];
-  readonly calls: Call[];
+  readonly calls: Plan[];
+}
+
+/** A call whose constants are described once every tensor has its row. */
+interface Plan {
+  readonly call: Omit<Call, 'inputs' | 'told'>;
+  readonly inputs: readonly (number | Source | null)[];
+  readonly told: ReadonlyMap<string, Source>;
+}
+
+/** A graph on the way: its constants are described by `finishGraph`. */
+export interface Walked {
+  readonly graph: Omit<Graph, 'calls'>;
+  readonly plans: readonly Plan[];
+  readonly expressions: readonly Expression[];
+  readonly names: ReadonlySet<string>;
 }
 
 /**
@@ -25,7 +42,9 @@ export async function walkGraph(
   drafts: Drafts,
   file: string,
   outerNames: ReadonlySet<string>,
-): Promise<{ readonly graph: Graph; readonly names: ReadonlySet<string> }> {
+  /** null: a graph inside a node, of which only the layers are taken. */
+  forms: Forms | null,
+): Promise<Walked> {
   const wiring: Wiring = { ids: new Map(), values: [], calls: [] };
   const infos = infosOf(graph);
   const value = (name: string): number => {
@@ -51,6 +70,26 @@ export async function walkGraph(
   /** Values that follow from constants alone; no call makes them when the model runs. */
   const computable = new Set<string>();
   const isConstant = (name: string): boolean => computable.has(name) || find(scope, name) !== undefined;
+  const expressions = new Map<string, Expression>();
+  const texts = new Map((graph.initializer ?? []).map((proto) => [proto.name ?? '', proto]));
+  const sourceOf = async (name: string): Promise<Source | null> => {
+    if (name === '' || forms === null) return null;
+    const found = expressions.get(name) ?? find(scope, name)?.root;
+    if (found !== undefined) return found;
+    const proto = texts.get(name);
+    return proto === undefined ? null : { json: new Map([['value', await forms.strings(proto)]]) };
+  };
+  /** Keeps what a node makes of constants; each output is one of its own. */
+  const express = async (node: NodeProto): Promise<void> => {
+    if (forms === null || isConstantNode(node)) return;
+    const { attrs, free } = await forms.of(node);
+    const args: (Source | null)[] = [];
+    for (const name of [...(node.input ?? []), ...free]) args.push(await sourceOf(name));
+    for (const [index, name] of (node.output ?? []).entries()) {
+      const own = index === 0 ? attrs : new Map<string, Json>([...attrs, ['output', index]]);
+      if (name !== '') expressions.set(name, { op: operatorOf(node), attrs: own, args });
+    }
+  };
   const malformed = (node: NodeProto, reason: string): BnsumError =>
     new BnsumError({ code: 'MALFORMED', file, place: node.name || node.output?.[0] || operatorOf(node), reason });
   const claim = (node: NodeProto, name: string): void => {
@@ -72,27 +111,33 @@ export async function walkGraph(
     }
     const made = (node.output ?? []).filter((name) => name !== '');
     for (const name of made) claim(node, name);
-    if (made.length > 0 && made.every((name) => scope.known.has(name))) continue;
+    if (made.length > 0 && made.every((name) => scope.known.has(name))) {
+      await express(node);
+      continue;
+    }
     const recognised = recognise(node, (input) => find(scope, node.input?.[input]));
     const held =
       recognised === undefined ? [] : await weightsOf(node, recognised.slots, NORMS.has(recognised.kind), scope);
     if (recognised === undefined || (recognised.slots.length > 0 && held.length === 0)) {
       if (followsFrom(node, isConstant) && !made.some((name) => outputs.has(name))) {
         for (const name of made) computable.add(name);
+        await express(node);
         continue;
       }
-      const captured = subgraphsOf(node)
-        .flatMap((inner) => freeNames(inner))
-        .filter((name) => given.has(name));
+      const form = (await forms?.of(node)) ?? { attrs: new Map<string, Json>(), free: [] };
+      const inputs: (number | Source | null)[] = [];
+      for (const name of [...(node.input ?? []), ...form.free]) {
+        // Names that a graph inside reads may be those of a graph further out, or of nothing.
+        if (name === '' || isConstant(name) || scope.texts.includes(name)) inputs.push(await sourceOf(name));
+        else if (given.has(name)) inputs.push(value(name));
+      }
+      const places = (node.output ?? []).flatMap((name, index) => (name === '' ? [] : [index]));
+      const told = new Map([...form.attrs].map(([key, json]): [string, Source] => [key, { json }]));
+      if (places.some((place, index) => place !== index)) told.set('outputs', { json: places });
       wiring.calls.push({
-        layer: null,
-        op: operatorOf(node),
-        attrs: settingsOf(node),
-        inputs: [
-          ...(node.input ?? []).flatMap((name) => argument(name, isConstant, value)),
-          ...[...new Set(captured)].map(value),
-        ],
-        outputs: made.map(value),
+        call: { layer: null, op: operatorOf(node), attrs: settingsOf(node), outputs: made.map(value) },
+        inputs,
+        told,
       });
       continue;
     }
@@ -105,12 +150,12 @@ export async function walkGraph(
     for (const { known } of held) markUsed(known);
     const draft = drafts.call(node, recognised, held);
     const data = (node.input ?? []).filter((name) => name !== '' && !isConstant(name));
+    const results = read(bias?.node.output ?? made);
+    await forms?.of(node);
     wiring.calls.push({
-      layer: draft.path,
-      op: '',
-      attrs: new Map(),
+      call: { layer: draft.path, op: '', attrs: new Map(), outputs: results.map(value) },
       inputs: data.map(value),
-      outputs: read(bias?.node.output ?? made).map(value),
+      told: await layerTold(node, recognised, held, bias?.node, results, { isConstant, sourceOf, scope }),
     });
   }
   return {
@@ -118,25 +163,79 @@ export async function walkGraph(
       inputs,
       outputs: [...outputs].filter((name) => given.has(name) || inputs.includes(wiring.ids.get(name) ?? -1)).map(value),
       values: wiring.values,
-      calls: wiring.calls,
+      takes: (graph.input ?? []).flatMap(({ name = '' }) =>
+        inputs.includes(wiring.ids.get(name) ?? -1) ? [name] : [],
+      ),
+      gives: [...outputs],
     },
+    plans: wiring.calls,
+    expressions: [...expressions.values()],
     names: given,
   };
+}
+
+interface Lookup {
+  readonly isConstant: (name: string) => boolean;
+  readonly sourceOf: (name: string) => Promise<Source | null>;
+  readonly scope: Scope;
+}
+
+/** What a layer's node says beyond its attributes and weights: other places of its data, and constants that are no weights. */
+async function layerTold(
+  node: NodeProto,
+  { kind, slots }: Recognised,
+  held: readonly Held[],
+  bias: NodeProto | undefined,
+  results: readonly string[],
+  { isConstant, sourceOf, scope }: Lookup,
+): Promise<ReadonlyMap<string, Source>> {
+  const told = new Map<string, Source>();
+  const roles = new Map(slots.map(({ input, role }) => [input, role]));
+  const places: number[] = [];
+  for (const [place, name] of (node.input ?? []).entries()) {
+    if (name === '') continue;
+    if (!isConstant(name) && !scope.texts.includes(name)) {
+      places.push(place);
+      continue;
+    }
+    const source = await sourceOf(name);
+    const role = roles.get(place);
+    const isHeld = role !== undefined && held.some((one) => one.role === role);
+    // Scale and shift that an exporter put in are none.
+    const isPutIn = role !== undefined && NORMS.has(kind) && find(scope, name) !== undefined;
+    if (source === null) continue;
+    if (isHeld && !isStated(source)) told.set(`${role} from`, source);
+    else if (!isHeld && !isPutIn) told.set(`input ${place}`, source);
+  }
+  for (const name of bias?.input ?? []) {
+    const source = isConstant(name) ? await sourceOf(name) : null;
+    if (source !== null && !isStated(source)) told.set('bias from', source);
+  }
+  const [usual] = [0, 1].filter((place) => !roles.has(place));
+  if (places.some((place) => place !== usual)) told.set('inputs', { json: places });
+  const outputs = (bias ?? node).output ?? [];
+  const taken = results.map((name) => outputs.indexOf(name));
+  if (taken.some((place, index) => place !== index)) told.set('outputs', { json: taken });
+  return told;
+}
+
+/** The graph with its constants described; every tensor must have its row by now. */
+export async function finishGraph({ graph, plans, expressions }: Walked, drafts: Drafts, forms: Forms): Promise<Graph> {
+  const describe = await describeSources(expressions, drafts.rowOf, forms);
+  const calls: Call[] = [];
+  for (const { call, inputs, told } of plans) {
+    const given: (number | Constant)[] = [];
+    for (const one of inputs) given.push(typeof one === 'number' ? one : { constant: await describe(one) });
+    const found = new Map<string, Json>();
+    for (const [key, source] of told) found.set(key, await describe(source));
+    calls.push({ ...call, inputs: given, told: found });
+  }
+  return { ...graph, calls, operators: forms.versions, ...(forms.unread() ? { unread: true } : {}) };
 }
 
 function markUsed(known: Known): void {
   known.root.used = true;
   for (const part of known.quantisation) markUsed(part.known);
-}
-
-/** A literal argument is shown by its name: it may be a large tensor. */
-function argument(
-  name: string,
-  isConstant: (name: string) => boolean,
-  value: (name: string) => number,
-): readonly (number | Constant)[] {
-  if (name === '') return [{ constant: null }];
-  return [isConstant(name) ? { constant: name } : value(name)];
 }
 
 /** Whether a node computes from constants alone. Of CastLike's second argument only the type counts. */

@@ -5,6 +5,7 @@ import { EMPTY_OBJECT, type JsonObject } from '../../ir/json.ts';
 import type { Kind } from '../../ir/kind.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Layer, NormAttrs, Tensor, Weight, WeightClass } from '../../ir/model.ts';
+import { settled } from '../../layers/onnx-defaults.ts';
 import { commonPath, isMadeUp, moduleOf, splitKey } from './name.ts';
 import { settingsOf } from './node.ts';
 import type { NodeProto } from './schema.ts';
@@ -30,12 +31,21 @@ export interface Held {
   readonly known: Known;
 }
 
+export interface Row {
+  readonly path: string;
+  readonly role: string;
+  /** It is an argument of operations, no weight. */
+  readonly inlined: boolean;
+}
+
 /** Collects layers under paths that are each taken once. */
 export interface Drafts {
   /** The layer that a node calls: a new one, or one that has the same weights and settings. */
   call(node: NodeProto, recognised: Recognised, held: readonly Held[]): Draft;
   /** Tensors that no layer has, as rows of what is not known. */
   addRest(roots: readonly Root[]): void;
+  /** The row that has a tensor. */
+  rowOf(root: Root): Row | undefined;
   layers(): readonly Layer[];
   diagnostics(): readonly Diagnostic[];
 }
@@ -44,10 +54,11 @@ export interface Drafts {
 const EXAMPLES = 5;
 
 /** `names` are those of the root's initializers: a module that has some belongs to the layer that holds them. */
-export function collectDrafts(file: string, names: readonly string[]): Drafts {
+export function collectDrafts(file: string, names: readonly string[], opset: number): Drafts {
   const owned = new Set(names.flatMap((name) => splitKey(name)?.path ?? []));
   const byPath = new Map<string, Draft>();
   const bySignature = new Map<string, Draft>();
+  const rows = new Map<Root, Row>();
   let parameters = 0;
   let buffers = 0;
   let assumed = 0;
@@ -77,7 +88,7 @@ export function collectDrafts(file: string, names: readonly string[]): Drafts {
   return {
     call(node, { kind }, held) {
       const op = node.op_type ?? '';
-      const attrs = settingsOf(node);
+      const attrs = settled(op, settingsOf(node), opset);
       const signature =
         held.length === 0
           ? undefined
@@ -106,12 +117,16 @@ export function collectDrafts(file: string, names: readonly string[]): Drafts {
         if (weight.isParameter) parameters += 1;
         else buffers += 1;
       }
+      for (const { role, known } of held) {
+        if (!rows.has(known.root)) rows.set(known.root, { path: draft.path, role, inlined: false });
+      }
       if (signature !== undefined) bySignature.set(signature, draft);
       return draft;
     },
     addRest(roots) {
       const groups = new Map<string, Draft>();
-      for (const { name, origin, stored } of roots) {
+      for (const root of roots) {
+        const { name, origin, stored } = root;
         const { tensor } = stored;
         const key = splitKey(name);
         const weightClass = restClass(name, origin, tensor);
@@ -119,9 +134,11 @@ export function collectDrafts(file: string, names: readonly string[]): Drafts {
           assumed += 1;
           if (assumedFirst.length < EXAMPLES) assumedFirst.push(name);
         }
+        const inlined = weightClass === 'constant';
         const owner = key === undefined ? undefined : (groups.get(key.path) ?? byPath.get(key.path));
         if (key !== undefined && owner?.weights.every(({ role }) => role !== key.role) === true) {
           owner.weights.push(weightOf(key.role, weightClass, tensor));
+          rows.set(root, { path: owner.path, role: key.role, inlined });
           continue;
         }
         const draft = add({
@@ -133,9 +150,11 @@ export function collectDrafts(file: string, names: readonly string[]): Drafts {
           weights: [weightOf(key?.role ?? 'value', weightClass, tensor)],
           isModule: key !== undefined,
         });
+        rows.set(root, { path: draft.path, role: key?.role ?? 'value', inlined });
         if (key !== undefined && draft.path === key.path) groups.set(key.path, draft);
       }
     },
+    rowOf: (root) => rows.get(root),
     layers: () => arrange([...byPath.values()]),
     diagnostics() {
       const list: Diagnostic[] = [];

@@ -2,11 +2,12 @@ import type { ByteSource, FormatReader, Probe, Siblings } from '../../bytes/sour
 import { type Diagnostic, note, type Outcome } from '../../ir/diagnostic.ts';
 import { familyOf } from '../../ir/dtype.ts';
 import { BnsumError } from '../../ir/error.ts';
-import type { Graph, Model } from '../../ir/model.ts';
+import type { Model } from '../../ir/model.ts';
+import { type Forms, formsOf } from './canonical.ts';
 import { decodeModel } from './decode.ts';
 import { type ExternalFiles, externalFiles } from './external.ts';
 import { type Functions, functionsOf, inlineFunctions } from './function.ts';
-import { walkGraph } from './graph.ts';
+import { finishGraph, type Walked, walkGraph } from './graph.ts';
 import { collectDrafts, type Drafts } from './layer.ts';
 import { subgraphsOf } from './node.ts';
 import type { GraphProto, ModelProto } from './schema.ts';
@@ -48,13 +49,23 @@ async function buildModel(proto: ModelProto, context: TensorContext): Promise<Ou
   if (proto.graph === undefined) {
     throw new BnsumError({ code: 'MALFORMED', file, reason: 'an ONNX file without a graph' });
   }
+  const opsets = new Map(
+    (proto.opset_import ?? []).map(({ domain = '', version = 0 }) => [
+      domain === 'ai.onnx' ? '' : domain,
+      Number(version),
+    ]),
+  );
   const drafts = collectDrafts(
     file,
     (proto.graph.initializer ?? []).map(({ name = '' }) => name),
+    opsets.get('') ?? Number.POSITIVE_INFINITY,
   );
   const scopes: Scope[] = [];
-  const graph = await readGraphs(proto.graph, functionsOf(proto.functions), context, drafts, scopes);
+  const functions = functionsOf(proto.functions);
+  const forms = formsOf(functions, opsets, context);
+  const walked = await readGraphs(proto.graph, functions, context, drafts, scopes, forms);
   drafts.addRest(restOf(scopes));
+  const graph = await finishGraph(walked, drafts, forms);
   return {
     value: {
       name: stemOf(file),
@@ -65,7 +76,7 @@ async function buildModel(proto: ModelProto, context: TensorContext): Promise<Ou
       graphs: new Map([['', graph]]),
       optimizer: [],
       trainable: null,
-      origin: { extra: extraOf(proto) },
+      origin: { extra: extraOf(proto), constants: forms.constants },
       bytesRead: () => source.bytesRead() + external.bytesRead(),
       async close() {
         await closeAll(source, external);
@@ -94,9 +105,10 @@ async function readGraphs(
   context: TensorContext,
   drafts: Drafts,
   scopes: Scope[],
-): Promise<Graph> {
+  forms: Forms,
+): Promise<Walked> {
   const file = context.source.label;
-  let first: Graph | undefined;
+  let first: Walked | undefined;
   const pending: Visit[] = [{ proto: root, outer: null, id: '', names: new Set() }];
   for (let visit = pending.pop(); visit !== undefined; visit = pending.pop()) {
     const { proto, outer, id, names } = visit;
@@ -104,8 +116,8 @@ async function readGraphs(
     scopes.push(scope);
     const nodes = inlineFunctions(proto.node ?? [], functions, file);
     for (const node of nodes) await takeConstant(scope, node, context);
-    const walked = await walkGraph(proto, nodes, scope, drafts, file, names);
-    first ??= walked.graph;
+    const walked = await walkGraph(proto, nodes, scope, drafts, file, names, first === undefined ? forms : null);
+    first ??= walked;
     const known = new Set([...names, ...walked.names]);
     const inner = nodes.flatMap((node, index) =>
       subgraphsOf(node).map((graph, which) => ({
@@ -117,7 +129,7 @@ async function readGraphs(
     );
     pending.push(...inner.reverse());
   }
-  return first ?? { inputs: [], outputs: [], values: [], calls: [] };
+  return first ?? { graph: { inputs: [], outputs: [], values: [] }, plans: [], expressions: [], names: new Set() };
 }
 
 /**

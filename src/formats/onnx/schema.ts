@@ -109,6 +109,9 @@ export const SCHEMA: Readonly<Record<MessageName, Fields>> = {
     [9, many('strings', 'bytes')],
     [10, many('tensors', of('Tensor'))],
     [11, many('graphs', of('Graph'))],
+    // Types are compared as they stand.
+    [14, one('tp', 'bytes')],
+    [15, many('type_protos', 'bytes')],
     [20, one('type', 'int')],
     [21, one('ref_attr_name', 'string')],
     [22, one('sparse_tensor', of('SparseTensor'))],
@@ -153,6 +156,7 @@ export const SCHEMA: Readonly<Record<MessageName, Fields>> = {
     [5, many('output', 'string')],
     [7, many('node', of('Node'))],
     [10, one('domain', 'string')],
+    [11, many('attribute_proto', of('Attribute'))],
     [13, one('overload', 'string')],
   ]),
 };
@@ -214,6 +218,8 @@ export interface AttributeProto {
   readonly strings?: readonly Uint8Array[];
   readonly tensors?: readonly TensorProto[];
   readonly graphs?: readonly GraphProto[];
+  readonly tp?: Uint8Array;
+  readonly type_protos?: readonly Uint8Array[];
   readonly type?: Integer;
   readonly ref_attr_name?: string;
   readonly sparse_tensor?: SparseTensorProto;
@@ -252,5 +258,7 @@ export interface FunctionProto {
   readonly output?: readonly string[];
   readonly node?: readonly NodeProto[];
   readonly domain?: string;
+  /** Attributes of a call that have a default. */
+  readonly attribute_proto?: readonly AttributeProto[];
   readonly overload?: string;
 }
