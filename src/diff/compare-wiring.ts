@@ -4,7 +4,7 @@ import type { Change, Where } from './change.ts';
 import { leaveOut, type Work, whereOf, wiresOfBoth } from './compare-work.ts';
 import { formatFact } from './fact.ts';
 import type { LayerPair, Pairing } from './pair.ts';
-import { generationOf, type Side } from './side.ts';
+import type { Side } from './side.ts';
 import { type AllWires, type ResolvedWires, resolveWires, Terms, withoutConstants } from './wires.ts';
 
 /** Reads through layers that the other side lacks, as long as they have one input. */
@@ -106,10 +106,6 @@ function compareInterface(
   partners: ReadonlyMap<string, string>,
   [left, right]: readonly [AllWires, AllWires],
 ): void {
-  // Before Keras 3 a list of one tensor was that tensor.
-  const isLoose = generationOf(work.a) !== generationOf(work.b);
-  const formOf = (value: Json): string =>
-    formatFact(isLoose && isList(value) && value.length === 1 ? (value[0] ?? null) : value);
   for (const [graph, wires] of left) {
     const other = graph === '' ? '' : (partners.get(graph) ?? graph);
     const theirs = right.get(other);
@@ -121,13 +117,26 @@ function compareInterface(
     ] as const) {
       const [before, after] = [wires[key], theirs[key]];
       if (before === undefined || after === undefined) {
-        if (before !== after) leaveOut(work, 'wiring', key, before === undefined ? 'a' : 'b', graph);
+        if (before !== after)
+          leaveOut(
+            work,
+            'attribute',
+            `form of the ${key === 'takes' ? 'inputs' : 'outputs'}`,
+            before === undefined ? 'a' : 'b',
+            graph,
+          );
         continue;
       }
-      if (formOf(before) === formOf(after)) continue;
+      if (sameForm(before, after) || sameForm(after, before)) continue;
       work.changes.push({ code, at, before: namesOf(before), after: namesOf(after) });
     }
   }
+}
+
+/** Before Keras 3 a config does not tell a tensor from a list of one (`#?`). */
+function sameForm(one: Json, other: Json): boolean {
+  const text = formatFact(other);
+  return formatFact(one) === text || (one === '#?' && (text === '"#"' || text === '["#"]'));
 }
 
 /** The names of a list of ONNX, or the form of what Keras takes or gives. */

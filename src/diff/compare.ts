@@ -21,14 +21,17 @@ import {
 import { sameFact } from './fact.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
 import {
+  ASSETS,
   DERIVED,
   generationOf,
   hasOwnNames,
   RULES,
   type Rule,
+  rankOf,
   type Side,
   type SideLayer,
   type SideWeight,
+  WHOLE,
 } from './side.ts';
 import { type Buffers, newBuffers } from './values.ts';
 import type { AllWires } from './wires.ts';
@@ -97,6 +100,10 @@ export async function compareSides(
   if (!work.across) {
     compareWiring(work, pairing, partners);
     compareOrder(work, pairing);
+  }
+  // A summary, and a lock file of an older release, do not tell a Keras model's own class.
+  if (a.dialect === 'keras' && !work.across && (a.rootFacts == null) !== (b.rootFacts == null)) {
+    leaveOut(work, 'attribute', 'class of the model', a.rootFacts == null ? 'a' : 'b', '');
   }
   compareRoots(work);
   compareProgram(work);
@@ -449,7 +456,7 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
   const both = a.known && b.known;
   for (const name of names) {
     // Files of older releases of this program hold facts that are derived ones by now.
-    if (name === 'config' || DERIVED.has(name)) continue;
+    if (name === 'config' || name === WHOLE || DERIVED.has(name)) continue;
     // A Bidirectional settles it for both directions; only Keras 3 writes it down.
     if (name === 'zeroOutputForMask' && inside === 'bidirectional') continue;
     const before = a.facts.get(name);
@@ -471,6 +478,13 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
     }
     if (sameFact(before ?? null, after ?? null)) continue;
     const silent = isNothing(before) ? 'a' : isNothing(after) ? 'b' : null;
+    // Files that a layer keeps beside the model, which .h5 and a summary lack; older releases kept less of custom layers.
+    const older = silent === 'a' ? work.a : work.b;
+    const isPartial = older.from === 'lock' && a.kind === 'unknown' && a.facts.has(WHOLE) !== b.facts.has(WHOLE);
+    if (silent !== null && (name === ASSETS || isPartial)) {
+      leaveOut(work, 'attribute', name, silent, a.path);
+      continue;
+    }
     const strictKeras = both && work.a.dialect === 'keras' && work.b.dialect === 'keras' && !work.across;
     if (silent !== null && !strictKeras) {
       leaveOut(work, 'attribute', name, silent, a.path, (silent === 'a' ? after : before) ?? null);
@@ -482,7 +496,10 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
       continue;
     }
     if (!both) continue;
-    if ((name === 'axis' || name === 'axes') && signOf(before) !== signOf(after)) {
+    if ((name === 'axis' || name === 'axes') && sameFact(axesOf(before, after), axesOf(after, before))) continue;
+    const isOfOneRank =
+      rankOf(a.outputShape) === rankOf(b.outputShape) && generationOf(work.a) === generationOf(work.b);
+    if ((name === 'axis' || name === 'axes') && !isOfOneRank && isOtherCount(before, after)) {
       leaveOut(work, 'attribute', name, 'both', a.path);
       continue;
     }
@@ -491,6 +508,19 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
     work.changes.push({ code: 'attribute', at, name, before: before ?? null, after: after ?? null });
   }
   for (const { change } of [...tensors.added, ...tensors.removed]) if (!told.has(change)) work.changes.push(change);
+}
+
+/** One axis stands for all of a list: Keras' Dot. */
+function axesOf(axes: Json | undefined, other: Json | undefined): Json {
+  return typeof axes === 'number' && isList(other ?? null)
+    ? (other as readonly Json[]).map(() => axes)
+    : (axes ?? null);
+}
+
+/** Whether as many axes count from the other end. */
+function isOtherCount(before: Json | undefined, after: Json | undefined): boolean {
+  const [one, other] = [signOf(axesOf(before, after)), signOf(axesOf(after, before))];
+  return one.length === other.length && one !== other;
 }
 
 /** Whether an axis counts from the end; two ways of counting without the rank say nothing. */

@@ -56,7 +56,6 @@ const DEFAULTS: readonly (readonly [key: string, value: Json, type?: string])[] 
   ['renorm_momentum', 0.99],
   ['oov_method', 'floormod'],
   ['value_range', [0, 255]],
-  ['value_range', [0, 1]],
   ['fill_mode', 'constant', 'Resizing'],
   ['encoding', 'utf-8'],
 ];
@@ -159,9 +158,9 @@ const NODE_IN_PART = new Set(['activations', 'direction']);
 /** Attributes of old operator sets that stand for shapes, and settings that the families read from the weights. */
 const NODE_BOOKKEEPING = new Set(['broadcast', 'axis_w', 'kernel_shape', 'hidden_size', 'transB']);
 
-/** What an absent key stands for. */
+/** What an absent key stands for; null where that is not known, for an absent number may be None as well as 0. */
 export function defaultOf(key: string, other: Json): Json {
   const usual = DEFAULTS.find(([name]) => name === key)?.[1];
   if (usual !== undefined) return usual;
-  return typeof other === 'boolean' ? false : typeof other === 'number' ? 0 : null;
+  return typeof other === 'boolean' ? false : null;
 }

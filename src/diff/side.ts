@@ -2,13 +2,14 @@ import { type Accounting, account, type Totals } from '../account/account.ts';
 import { connect } from '../account/connections.ts';
 import type { Count } from '../account/count.ts';
 import { countElements } from '../ir/build.ts';
-import { EMPTY_OBJECT, isList, isObject, type Json, type JsonObject } from '../ir/json.ts';
+import { EMPTY_OBJECT, isList, isObject, type Json, type JsonObject, objectAt, stringAt } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import { shortest } from '../layers/decimal.ts';
 import type { Family } from '../layers/family.ts';
 import { familyOfKind } from '../layers/registry.ts';
 import { configFacts } from './config-facts.ts';
+import { formatFact } from './fact.ts';
 import { kerasName, type LayerName, torchName } from './names.ts';
 import { type AllWires, wiresOf } from './wires.ts';
 
@@ -157,11 +158,56 @@ function factOf(value: NormValue | Json): Json {
   return value as Json;
 }
 
+/** What every layer of Keras has in its config, and nobody's class means anything by. */
+const OF_EVERY_LAYER =
+  /^(?:name|trainable|dtype|build_config|compile_config|batch_input_shape|batch_shape|shared_object_id)$/;
+
+/** Digests of the files that a container keeps for a layer (vocabularies). */
+export const ASSETS = 'assets';
+
+/** Marks that the config of a class of the user's own was kept whole, as older releases did not. */
+export const WHOLE = 'whole';
+
+/** The config of a layer of somebody's own: any name in it may be a setting. */
+function customFacts(attrs: JsonObject): JsonObject {
+  const facts = new Map<string, Json>();
+  if (attrs.size === 0) return facts;
+  for (const [key, value] of attrs) if (!OF_EVERY_LAYER.test(key)) facts.set(key, objectFact(value));
+  return facts.set(WHOLE, true);
+}
+
+/** A value with Keras' objects in it, whose names, numbers of sharing and Python modules are no settings. */
+function objectFact(value: Json): Json {
+  if (typeof value === 'number') return shortest(value);
+  if (isList(value)) return value.map(objectFact);
+  if (!isObject(value)) return value;
+  const isKerasObject = typeof value.get('class_name') === 'string';
+  const found = new Map<string, Json>();
+  for (const [key, inner] of value) {
+    if (key === 'module' || key === 'registered_name' || key === 'shared_object_id') continue;
+    if (isKerasObject && OBJECT_NOTES.has(key)) continue;
+    if (isKerasObject && key === 'config' && isObject(inner)) {
+      const settings = [...inner].filter(([name]) => name !== 'name');
+      const dtype = policyOf(inner.get('dtype'));
+      const config = new Map(settings.map(([name, one]) => [name, name === 'dtype' ? dtype : objectFact(one)]));
+      // A policy is nothing but its name.
+      found.set(key, settings.length === 0 ? objectFact([...inner].map(([, one]) => one)) : config);
+    } else found.set(key, objectFact(inner));
+  }
+  return found;
+}
+
+/** What Keras notes beside the config of an object: how it was built, and what it is called. */
+const OBJECT_NOTES = new Set(['build_config', 'compile_config', 'inbound_nodes', 'name']);
+
 const OLD_PREFIX: ReadonlyMap<string, string> = new Map([
   ['W', 'kernel'],
   ['b', 'bias'],
   ['U', 'recurrent'],
 ]);
+
+/** What names a penalty's class, where its settings stand beside it. */
+const PENALTY_CLASS = /^(?:class_name|config|module|name|registered_name|shared_object_id)$/;
 
 /** `L2(0.01)`: the same words for every generation's spelling; null: none. */
 function penaltyOf(value: Json): string | null {
@@ -181,8 +227,8 @@ function penaltyOf(value: Json): string | null {
     return parts.length === 0 ? null : parts.join(' + ');
   }
   const plain = [...numbers]
-    .filter(([, one]) => typeof one === 'number' || typeof one === 'boolean')
-    .map(([key, one]) => `${key}=${typeof one === 'number' ? shortest(one) : String(one)}`);
+    .filter(([key, one]) => one !== null && (numbers === config || !PENALTY_CLASS.test(key)))
+    .map(([key, one]) => `${key}=${typeof one === 'string' ? one : formatFact(factOf(one))}`);
   return `${typeof named === 'string' ? named.slice(named.lastIndexOf('>') + 1) : 'custom'}(${plain.join(', ')})`;
 }
 
@@ -192,8 +238,10 @@ export function factsOf(
   norm: Readonly<Record<string, NormValue>>,
   attrs: JsonObject,
   rank: number | null,
+  dialect?: Dialect,
 ): JsonObject {
   const facts = new Map<string, Json>();
+  if (kind === 'unknown' && dialect === 'keras') return customFacts(attrs);
   if (RAW.has(kind)) {
     for (const [key, value] of attrs) if (!NOT_A_FACT.test(key)) facts.set(key, factOf(value));
     return facts;
@@ -201,7 +249,8 @@ export function factsOf(
   for (const [key, value] of Object.entries(norm)) {
     // An input's shape is the model's, and is compared there.
     if (kind === 'input' && key === 'shape') continue;
-    if (DERIVED.has(key)) continue;
+    // Keras' switch chooses how statistics are gathered over replicas; PyTorch has a class of its own for it.
+    if (DERIVED.has(key) || (key === 'synchronized' && attrs.has(key))) continue;
     const isAxis = key === 'axis' || (key === 'axes' && NORMALISES.has(kind));
     facts.set(key, isAxis ? axisFromEnd(factOf(value), rank) : factOf(value));
   }
@@ -227,7 +276,7 @@ export function describedFacts(
   { dialect, version, backend }: { readonly dialect: Dialect; readonly version: string; readonly backend: string },
 ): JsonObject {
   const { kind, type, norm, attrs } = layer;
-  const facts = factsOf(kind, norm, attrs, rank);
+  const facts = factsOf(kind, norm, attrs, rank, dialect);
   const family = kind === 'model' && dialect === 'torch' ? CONTAINER : familyOfKind(kind);
   if (family === undefined || RAW.has(kind)) return facts;
   const config = configFacts(family, type, attrs, dialect, version, backend);
@@ -324,13 +373,37 @@ export function hasOwnNames(side: Side): boolean {
   return side.dialect !== 'keras' || side.architecture;
 }
 
-function rootFactsOf({ origin, layers, dialect, producer }: Model): JsonObject | null {
+/** Classes of Keras that say no more of a model than its graph does. */
+const PLAIN_MODELS = new Set(['Functional', 'Graph', 'Model', 'Sequential']);
+
+/** The class of a Keras model that is somebody's own, and what its config holds beside the graph. */
+function ownClassFacts({ origin }: Model): JsonObject | null {
+  const { config } = origin;
+  if (config === undefined) return null;
+  const type = stringAt(config, 'class_name') ?? '';
+  const registered = stringAt(config, 'registered_name');
+  if (PLAIN_MODELS.has(type)) return new Map([['config', EMPTY_OBJECT]]);
+  const settings = [...(objectAt(config, 'config') ?? EMPTY_OBJECT)].filter(
+    ([key]) => !OF_EVERY_LAYER.test(key) && !/^(?:layers|input_layers|output_layers)$/.test(key),
+  );
+  const facts = new Map(settings.map(([key, value]) => [key, objectFact(value)]));
+  facts.set('class', registered?.includes('>') === true ? registered : type);
+  return new Map([['config', facts]]);
+}
+
+function rootFactsOf(model: Model): JsonObject | null {
+  if (model.dialect === 'keras') return ownClassFacts(model);
+  const { origin, layers, dialect, producer } = model;
   const { rootType, rootAttrs } = origin;
   if (rootType === undefined || rootAttrs === undefined || layers.some((layer) => layer.path === '')) return null;
   const root = { kind: 'model' as const, type: rootType, norm: {}, attrs: rootAttrs };
   const facts = describedFacts(root, null, { dialect, ...producer });
   // A module without settings tells that it has none.
   return facts.size === 0 ? new Map([['config', EMPTY_OBJECT]]) : facts;
+}
+
+function withAssets(facts: JsonObject, assets: Layer['assets']): JsonObject {
+  return assets === undefined ? facts : new Map([...facts, [ASSETS, new Map(assets)]]);
 }
 
 function programOf(model: Model): ReadonlyMap<string, string> | null {
@@ -390,7 +463,10 @@ export function sideOfModel(label: string, model: Model): Side {
       known: layer.attrs.size > 0 || (model.dialect === 'onnx' && layer.type !== ''),
       trainable: layer.trainable,
       policy: policyOf(layer.attrs.get('dtype')),
-      facts: describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),
+      facts: withAssets(
+        describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),
+        layer.assets,
+      ),
       outputShape,
       inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
       weights: weightsOf(layer, owners),

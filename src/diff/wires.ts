@@ -167,15 +167,9 @@ function wiresOfGraph(graph: Graph, layers: ReadonlyMap<string, Layer>): Wires {
       makers.set(id, call);
     }
   }
-  const masked = new Set<number>();
-  for (const call of graph.calls) {
-    const layer = call.layer === null ? undefined : layers.get(call.layer);
-    if (layer?.kind !== 'masking' && layer?.norm['maskZero'] !== true) continue;
-    for (const input of call.inputs) if (typeof input === 'number') masked.add(input);
-  }
   const refOf = (id: number): WireRef => refs.get(id) ?? { from: -1, output: 0 };
   return {
-    calls: graph.calls.map((call) => wireOf(call, layers, refOf, (id) => isGivenMask(id, makers, masked))),
+    calls: graph.calls.map((call) => wireOf(call, layers, refOf, (id, data) => isGivenMask(id, data, makers, layers))),
     inputs: graph.inputs.map((id) => makers.get(id)?.layer ?? null),
     outputs: graph.outputs.map(refOf),
   };
@@ -185,7 +179,7 @@ function wireOf(
   call: Call,
   layers: ReadonlyMap<string, Layer>,
   refOf: (id: number) => WireRef,
-  isGiven: (id: number) => boolean,
+  isGiven: (id: number, data: number | undefined) => boolean,
 ): WireCall {
   const layer = call.layer === null ? undefined : layers.get(call.layer);
   // TensorFlow's operations are layers of a kind of their own; Keras 3's are none.
@@ -206,6 +200,14 @@ function wireOf(
       left -= 1;
     }
   }
+  const data = named.slice(0, named.length - behind);
+  const byKey = new Map<string, number>();
+  let next = data.length;
+  for (const { key, tensors } of keywords) {
+    const [first] = named.slice(next, next + tensors);
+    if (first !== undefined) byKey.set(key, first);
+    next += tensors;
+  }
   const found: WireNamed[] = [];
   const placed = new Map<string, readonly WireArg[]>();
   for (const { key, value, tensors } of keywords) {
@@ -213,7 +215,12 @@ function wireOf(
     place += tensors;
     if (key === 'name' || value === null) continue;
     if (tensors === 0 && isDefault(key, value, loose ? null : (layer?.kind ?? 'unknown'))) continue;
-    if (key.endsWith('mask') && ids.length > 0 && ids.every(isGiven)) continue;
+    const of = MASKED.get(key);
+    if (of !== undefined && ids.length > 0) {
+      // One mask is that of the first argument; a list has one for each.
+      const dataOf = (index: number): number | undefined => data[of.place + index] ?? byKey.get(of.name);
+      if (ids.every((id, index) => isGiven(id, dataOf(index)))) continue;
+    }
     if (BY_PLACE.includes(key) && (tensors > 0 || loose)) {
       placed.set(key, tensors > 0 ? ids.map(refOf) : [{ constant: plainArgument(value) }]);
       continue;
@@ -264,20 +271,79 @@ function plainArgument(value: Json): Json {
   );
 }
 
-/** Keras 3 writes the mask that Embedding and Masking hand on as operations on what they read. */
-function isGivenMask(id: number, makers: ReadonlyMap<number, Call>, masked: ReadonlySet<number>): boolean {
+/** Arguments that Keras fills in with the mask of another argument: its place, and its name. `attention_mask` is none. */
+const MASKED: ReadonlyMap<string, { readonly place: number; readonly name: string }> = new Map([
+  ['mask', { place: 0, name: 'inputs' }],
+  ['inputs_mask', { place: 0, name: 'inputs' }],
+  ['sequences_mask', { place: 0, name: 'sequences' }],
+  ['query_mask', { place: 0, name: 'query' }],
+  ['value_mask', { place: 1, name: 'value' }],
+  ['key_mask', { place: 2, name: 'key' }],
+]);
+
+/**
+ * Layers that hand the mask of their first argument on as it is: those that set `supports_masking` and keep
+ * `compute_mask` of Layer, and the recurrent ones (keras/src/layers of 3.15).
+ */
+const HANDS_MASK_ON: ReadonlySet<Kind> = new Set([
+  'activation',
+  'attention',
+  'batch_norm',
+  'bidirectional',
+  'dense',
+  'dropout',
+  'group_norm',
+  'grouped_attention',
+  'gru',
+  'identity',
+  'layer_norm',
+  'lstm',
+  'noise',
+  'normalization',
+  'prelu',
+  'rescaling',
+  'rnn',
+  'rnn_container',
+  'softmax',
+  'time_distributed',
+  'unit_norm',
+]);
+
+/**
+ * Whether a mask is the one that Keras 3 writes for what Embedding and Masking hand on: `!=` their mask value on what
+ * they read (`any` of it for Masking), and nothing else.
+ */
+function isGivenMask(
+  id: number,
+  data: number | undefined,
+  makers: ReadonlyMap<number, Call>,
+  layers: ReadonlyMap<string, Layer>,
+): boolean {
   const seen = new Set<number>();
-  const stack = [id];
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    if (seen.has(next)) continue;
+  for (let next = data; next !== undefined && !seen.has(next); ) {
     seen.add(next);
     const call = makers.get(next);
-    if (call === undefined || call.layer !== null) continue;
-    const inputs = call.inputs.filter((input) => typeof input === 'number');
-    if (operationWord(call.op) === 'notequal' && inputs.some((input) => masked.has(input))) return true;
-    stack.push(...inputs);
+    const layer = call?.layer == null ? undefined : layers.get(call.layer);
+    const source = call?.inputs.find((input) => typeof input === 'number');
+    if (layer === undefined || typeof source !== 'number') return false;
+    if (layer.norm['maskZero'] === true) return isUnequal(makers.get(id), source, 0);
+    if (layer.kind === 'masking') {
+      const any = makers.get(id);
+      const [inner] = any?.inputs ?? [];
+      const isAny = any?.layer === null && operationWord(any.op) === 'any' && typeof inner === 'number';
+      return isAny && isUnequal(makers.get(inner), source, layer.norm['maskValue'] ?? 0);
+    }
+    if (!HANDS_MASK_ON.has(layer.kind)) return false;
+    next = source;
   }
   return false;
+}
+
+/** `source != value`. */
+function isUnequal(call: Call | undefined, source: number, value: unknown): boolean {
+  if (call?.layer !== null || operationWord(call.op) !== 'notequal') return false;
+  const [one, other] = call.inputs;
+  return one === source && typeof other === 'object' && other.constant === value;
 }
 
 /** Names of a graph's calls for a file that people review: operations are numbered by their word. */

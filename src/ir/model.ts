@@ -89,6 +89,8 @@ export interface Layer {
   readonly attrs: JsonObject;
   /** Neutral names and values. A value that is not known is null, never a default. */
   readonly norm: NormAttrs;
+  /** SHA-256 of the files that the container keeps for this layer, by name: a vocabulary that was adapted. */
+  readonly assets?: ReadonlyMap<string, string>;
   /** Own tensors, in the framework's order; a tensor tied to another layer appears in both with equal identity. */
   readonly weights: readonly Weight[];
 }

@@ -141,7 +141,7 @@ function parseEntry(entry: JsonObject, where: Where): LayerSpec {
     refuseDuplicates(children, context.file);
     return { ...shared, form, kind: 'model', family: undefined, norm: {}, children, entry: entryConfig };
   }
-  if (isOperation(type, module, attrs, context.version)) {
+  if (isOperation(entry, type, module, attrs, context.version)) {
     return { ...shared, form: 'operation', kind: 'operation', family: undefined, norm: {}, children: [] };
   }
   const family = isForeign(entry, module) ? undefined : familyOfType('keras', type, attrs);
@@ -220,8 +220,10 @@ function modelForm(type: string, config: Json | undefined): 'sequential' | 'func
  * Operations of Keras 3 stand among the layers (an `Add` is a layer or an operation). Their module tells; legacy `.h5`
  * leaves it out, but no operation has the flag and the dtype that every layer has.
  */
-function isOperation(type: string, module: string, attrs: JsonObject, version: string): boolean {
+function isOperation(entry: JsonObject, type: string, module: string, attrs: JsonObject, version: string): boolean {
   if (/^keras\.(src\.)?ops(\.|$)/.test(module)) return true;
+  // A class without a module in a .keras, and one of a package in .h5, is somebody's own: a Model writes neither.
+  if (entry.has('module') || type.includes('>')) return false;
   if (module !== '' || !isKeras3(version) || type === 'InputLayer' || type === 'Lambda') return false;
   return attrs.has('name') && !attrs.has('trainable') && !attrs.has('dtype');
 }

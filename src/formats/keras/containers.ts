@@ -102,6 +102,8 @@ export interface PositionalParts {
   readonly files: readonly Hdf5File[];
   readonly store: VariableStore;
   readonly stated: Stated | undefined;
+  /** SHA-256 of the archive's files below assets/, by their path there. */
+  readonly assets?: ReadonlyMap<string, string>;
   readonly format: string;
   readonly bytesRead: () => number;
   readonly close: () => Promise<void>;
@@ -138,16 +140,21 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
       loosePositional(store),
     );
     if (stated === undefined) return outcome;
-    return { ...outcome, value: { ...outcome.value, origin: { config: stated.config } } };
+    const origin = { config: stated.config, ...programOf(parts.assets ?? NO_ASSETS) };
+    return { ...outcome, value: { ...outcome.value, origin } };
   }
   const graphs = wireModels(root, label, generation.version);
-  return buildModel({
+  const places = new Map<string, string>();
+  const assignment = assignPositional(store, root, inferInputs(root, graphs), isUnbuilt(root), places);
+  const { owned, loose } = assetsByLayer(parts.assets ?? NO_ASSETS, places);
+  const outcome = buildModel({
     source,
     format,
     root,
     graphs,
     generation,
-    assignment: assignPositional(store, root, inferInputs(root, graphs), isUnbuilt(root)),
+    assignment,
+    assets: owned,
     optimizer,
     tensor: ({ dataset, name }: Assigned, policy) => tensor(dataset, name, policy),
     config: stated.config,
@@ -156,6 +163,38 @@ export function positionalModel(parts: PositionalParts): Outcome<Model> {
     bytesRead,
     close,
   });
+  const { value } = outcome;
+  const origin = { ...value.origin, ...programOf(loose), constants: tablesOf(files, store, tensor) };
+  return { ...outcome, value: { ...value, origin } };
+}
+
+const NO_ASSETS: ReadonlyMap<string, string> = new Map();
+
+/** Each file with the layer whose object it lies in: Keras files assets as it does variables. */
+function assetsByLayer(
+  assets: ReadonlyMap<string, string>,
+  places: ReadonlyMap<string, string>,
+): { readonly owned: ReadonlyMap<string, ReadonlyMap<string, string>>; readonly loose: ReadonlyMap<string, string> } {
+  const owned = new Map<string, Map<string, string>>();
+  const loose = new Map<string, string>();
+  for (const [path, digest] of assets) {
+    let object = path;
+    while (object !== '' && !places.has(object)) object = object.slice(0, Math.max(object.lastIndexOf('/'), 0));
+    const layer = object === '' ? undefined : places.get(object);
+    if (layer === undefined) {
+      loose.set(path, digest);
+      continue;
+    }
+    const own = owned.get(layer) ?? new Map<string, string>();
+    owned.set(layer, own.set(path.slice(object.length + 1), digest));
+  }
+  return { owned, loose };
+}
+
+/** Assets of no layer that is known are compared as part of the computation. */
+function programOf(assets: ReadonlyMap<string, string>): Pick<Model['origin'], 'program'> {
+  if (assets.size === 0) return {};
+  return { program: new Map([...assets].map(([path, digest]) => [`assets/${path}`, () => digest])) };
 }
 
 /** The optimizer's arrays. One that scales the loss lists those of the optimizer inside it a second time. */
@@ -163,6 +202,18 @@ function optimizerArrays(store: VariableStore): readonly Hdf5Dataset[] {
   const outer = store.arrays.get('optimizer') ?? [];
   const inner = store.arrays.get('optimizer/inner_optimizer') ?? [];
   return outer.length >= inner.length ? outer : [...outer, ...inner];
+}
+
+/** Tables of document frequencies that a lookup layer was adapted to: they decide what it computes, and are no weights. */
+function tablesOf(
+  files: readonly Hdf5File[],
+  { tables }: VariableStore,
+  tensor: (dataset: Hdf5Dataset, name: string) => Tensor,
+): readonly Tensor[] {
+  return tables.flatMap((path) => {
+    const dataset = files.map((file) => file.datasets.get(path)).find((one) => one !== undefined);
+    return dataset === undefined ? [] : [tensor(dataset, path)];
+  });
 }
 
 /** Lookup layers save their table of document frequencies beside no variable; Keras counts it as nothing, and so do we. */

@@ -15,6 +15,8 @@ export interface Parts {
   readonly graphs: ReadonlyMap<string, Graph>;
   readonly generation: Generation;
   readonly assignment: Assignment;
+  /** SHA-256 of files by the layer's path and the file's name. */
+  readonly assets?: ReadonlyMap<string, ReadonlyMap<string, string>>;
   readonly optimizer: readonly Tensor[];
   /** Makes the lazy tensor of an array. */
   readonly tensor: (assigned: Assigned, policy: string | undefined) => Tensor;
@@ -35,7 +37,9 @@ export function buildModel(parts: Parts): Outcome<Model> {
   if (own.length > 0) layers.push(layerOf(root, null, own));
   for (const { spec, parent } of layersBelow(root)) {
     const weights = weightsOf(parts, spec, trainable.get(spec.path) ?? true);
-    layers.push(layerOf(spec, parent === root ? null : parent.path, weights));
+    const assets = parts.assets?.get(spec.path);
+    const layer = layerOf(spec, parent === root ? null : parent.path, weights);
+    layers.push(assets === undefined ? layer : { ...layer, assets });
     diagnostics.push(...diagnosticsOf(source.label, spec, weights));
   }
   return {

@@ -126,12 +126,13 @@ export function snakeCase(type: string): string {
     .toLowerCase();
 }
 
-/** Finds every weight of `root`'s layers. Throws MISMATCH where config and arrays do not agree. */
+/** Finds every weight of `root`'s layers; `places` takes the layer's path by its object. Throws MISMATCH where config and arrays do not agree. */
 export function assignPositional(
   store: VariableStore,
   root: LayerSpec,
   inputs: InputShapes,
   unbuilt: boolean,
+  places?: Map<string, string>,
 ): Assignment {
   const assignment: Assignment = new Map();
   const discord: Discord = { missing: [], unexpected: [] };
@@ -139,14 +140,15 @@ export function assignPositional(
   const stack: { spec: LayerSpec; object: string }[] = [{ spec: root, object: '' }];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const { spec, object } = next;
+    places?.set(object, spec.path);
     if (spec.form === 'sequential' || spec.form === 'functional') {
       for (const dataset of store.arrays.get(object) ?? []) {
         assignUnknown(assignment, spec.path, dataset, dataset.path, `variable_${positionOf(dataset)}`);
       }
       used.add(object);
-      const places = placesOf(store, spec, object);
+      const below = placesOf(store, spec, object);
       for (const child of [...spec.children].reverse()) {
-        const place = places.get(child);
+        const place = below.get(child);
         if (place !== undefined) stack.push({ spec: child, object: place });
       }
       continue;

@@ -1,8 +1,10 @@
+import { codec } from '../../bytes/codec.ts';
 import type { ByteSource, Probe, Siblings } from '../../bytes/source.ts';
 import { readZip, type ZipArchive, type ZipMember } from '../../bytes/zip-read.ts';
 import { note, type Outcome } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
 import { objectAt, stringAt } from '../../ir/json.ts';
+import { LIMITS } from '../../ir/limits.ts';
 import type { Model } from '../../ir/model.ts';
 import { readArchitectureAlone } from './architecture-only.ts';
 import { legacyModel, positionalModel } from './containers.ts';
@@ -127,6 +129,7 @@ async function readArchive(source: ByteSource, options: TreeOptions): Promise<Ou
       files: [checked],
       store: readStore([checked], inner.label),
       stated,
+      assets: await assetsOf(archive),
       format: 'keras-zip',
       bytesRead: () => source.bytesRead() + file.bytesRead(),
       close: async () => {
@@ -139,6 +142,18 @@ async function readArchive(source: ByteSource, options: TreeOptions): Promise<Ou
     await file.close();
     throw error;
   }
+}
+
+/** SHA-256 of what the archive holds below assets/: vocabularies that a layer was adapted to. */
+async function assetsOf(archive: ZipArchive): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  for (const member of archive.members) {
+    if (!member.name.startsWith('assets/') || member.name.endsWith('/')) continue;
+    const hash = codec().sha256();
+    hash.update(await archive.read(member, LIMITS.inflatedBytes));
+    found.set(member.name.slice('assets/'.length), hash.digest());
+  }
+  return found;
 }
 
 async function refuseWrongChecksum(archive: ZipArchive, member: ZipMember, file: string): Promise<void> {

@@ -72,7 +72,7 @@ function wireSequential(model: LayerSpec): Graph {
     builder.calls.push({ layer: spec.path, op: '', attrs: EMPTY_OBJECT, inputs: [current], outputs: [output] });
     current = output;
   }
-  return { inputs, outputs: [current], values: builder.values, calls: builder.calls };
+  return { inputs, outputs: [current], takes: '#', gives: '#', values: builder.values, calls: builder.calls };
 }
 
 /** [layer, node, tensor] */
@@ -156,9 +156,25 @@ function wireFunctional(model: LayerSpec, file: string, version: string): Graph 
     outputs: ends(outputs),
     ...(isObject(model.inputLayers) ? { inputNames: keysOf(model.inputLayers) } : {}),
     ...(isObject(model.outputLayers) ? { outputNames: keysOf(model.outputLayers) } : {}),
+    takes: formOf(model.inputLayers, version),
+    gives: formOf(model.outputLayers, version),
     values: builder.values,
     calls: builder.calls,
   };
+}
+
+/**
+ * How a model is called: `#` for a tensor, in the lists and dicts that the config has. Before Keras 3 the config has a
+ * list of one for a tensor alone, too: `#?`.
+ */
+function formOf(ends: Json, version: string): Json {
+  const form = (value: Json): Json => {
+    if (historyOf(value, true) !== undefined) return '#';
+    if (isList(value)) return value.map(form);
+    return isObject(value) ? new Map([...value].map(([key, one]) => [key, form(one)])) : '#';
+  };
+  const found = form(ends);
+  return !isKeras3(version) && isList(found) && found.length === 1 && found[0] === '#' ? '#?' : found;
 }
 
 /** An operation's own settings (axis, newshape) stand in its config; what a call says wins. */
