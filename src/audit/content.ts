@@ -6,7 +6,8 @@ import { isBnsumError } from '../ir/error.ts';
 import { type Bench, type Content, MOST_ARCHIVES } from './context.ts';
 import type { AuditRule } from './finding.ts';
 import { judgeHdf5 } from './hdf5.ts';
-import { judgeJson } from './json-text.ts';
+import { isJsonText } from './json-scan.ts';
+import { judgeBrokenJson, judgeJson, TEXT_BYTES } from './json-text.ts';
 import { findCalls, type Search, scanForPickles } from './nested.ts';
 import { isNpy, judgeNpy } from './npy.ts';
 import { isOnnx, judgeOnnx } from './onnx.ts';
@@ -186,10 +187,11 @@ async function judgeRest(
   const { ledger } = bench;
   const probe = { head, tail, size: source.size, name };
   if (await isTextThroughout(content)) {
-    const start = latin1(head)
-      .replace(/^\xef\xbb\xbf/, '')
-      .trimStart();
-    if (/^[{[]/.test(start)) return judgeJson(content, bench);
+    const start = await firstOfText(content);
+    if (start === 0x7b || start === 0x5b) {
+      if (/json$/i.test(name) || (await isJsonText(source))) return judgeJson(content, bench);
+      await judgeBrokenJson(content, bench);
+    }
     await judgeTextCalls(content, bench, head);
     if (/\.pyw?$/i.test(name)) {
       ledger.add({ level: 'suspicious', rule: 'PYTHON_SOURCE', member });
@@ -204,6 +206,17 @@ async function judgeRest(
   ledger.miss(source.size);
   await scan(content, bench);
   return 'unknown';
+}
+
+/** The first byte of a text that is neither white space nor a byte order mark. */
+async function firstOfText({ source }: Content): Promise<number | undefined> {
+  for (let at = 0; at < source.size; at += HEAD_BYTES) {
+    const bytes = await source.read(at, Math.min(source.size, at + HEAD_BYTES));
+    const isMarked = at === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+    const first = bytes.subarray(isMarked ? 3 : 0).find((byte) => byte > 0x20);
+    if (first !== undefined) return first;
+  }
+  return undefined;
 }
 
 /**
@@ -233,9 +246,7 @@ async function scan(content: Content, bench: Bench): Promise<void> {
   scanForPickles(bytes, { ledger: bench.ledger, member, base: 0 }, BINARY_NAME.test(name));
 }
 
-/** Texts up to this are read through; a longer one would be a data set. */
-const TEXT_BYTES = 256 * 1024 * 1024;
-
+/** Texts up to TEXT_BYTES are read through; a longer one would be a data set. */
 async function isTextThroughout({ source }: Content): Promise<boolean> {
   if (source.size > TEXT_BYTES) return false;
   const decoder = new TextDecoder('utf-8', { fatal: true });

@@ -49,6 +49,16 @@ const FOREIGN: ReadonlyMap<string, Level> = new Map<string, Level>([
 const CLASS_MODULES =
   /^(?:tf_keras|keras)(?:\.src|\.api|\._tf_keras\.keras)?\.(?:layers|initializers|regularizers|constraints|activations|losses|metrics|optimizers|dtype_policies|quantizers|random|models|engine|mixed_precision|legacy|ops)(?:\.|$)/;
 
+/** keras.utils.FeatureSpace and its parts, where Keras has them: they hold preprocessing layers, which are judged for themselves. */
+const FEATURE_SPACE: ReadonlySet<string> = new Set(
+  ['keras', 'tf_keras'].flatMap((root) => [
+    `${root}.utils.FeatureSpace`,
+    ...['utils', 'layers.preprocessing'].flatMap((folder) =>
+      ['Cross', 'Feature', 'FeatureSpace'].map((name) => `${root}.src.${folder}.feature_space.${name}`),
+    ),
+  ]),
+);
+
 /** Namespaces of TensorFlow operations that only compute. */
 const PURE_OPERATIONS =
   /^(?:tf\.)?(?:math|nn|linalg|signal|__operators__|keras\.backend|image|strings|sets|bitwise|random|convert_to_tensor|cast|concat|expand_dims|squeeze|reshape|reduce_\w+|split|stack|unstack|tile|transpose|shape|size|rank|slice|strided_slice|gather|gather_nd|where|identity|stop_gradient|zeros\w*|ones\w*|fill|range|pad|reverse|repeat|meshgrid|broadcast_to|clip_by_value|norm|one_hot|sequence_mask|boolean_mask|sort|argsort|unique|roll|eye|constant|einsum|tensordot|matmul|add|subtract|multiply|divide|pow|sqrt|square|abs|exp|sigmoid|tanh|maximum|minimum|equal|not_equal|less|less_equal|greater|greater_equal|logical_\w+|argmax|argmin|round|floor|sign|cos|sin|cumsum|space_to_depth|depth_to_space|space_to_batch|batch_to_space|compat\.v1\.(?:image|nn|math|transpose|shape|gather|pad|squeeze|expand_dims)|__getitem__|scatter_nd|tensor_scatter_nd_\w+|RaggedTensor|ragged|searchsorted|function)(?:\.|$)/;
@@ -66,25 +76,37 @@ const MARSHALLED = /^(?:4w|Yw)[A-Za-z0-9+/]AAA/;
  * visited, whatever it is nested in. Nothing is resolved here; names are compared with a closed table.
  */
 export function judgeKerasConfig(config: Json, place: Place): void {
-  const stack: { readonly value: Json; readonly path: string; readonly layer: string }[] = [
-    { value: config, path: '', layer: '' },
-  ];
-  for (let visit = stack.pop(); visit !== undefined; visit = stack.pop()) {
-    const { value, path, layer } = visit;
+  const frames: Frame[] = [];
+  const enter = (value: Json, path: string, layer: string): void => {
     if (typeof value === 'string') judgeString(value, path, layer, place);
-    else if (isList(value)) {
-      for (const [index, item] of value.entries()) stack.push({ value: item, path: `${path}/${index}`, layer });
-    } else if (isObject(value)) {
-      const word = judgeObject(value, path, place);
-      for (const [key, item] of value) {
-        stack.push({
-          value: item,
-          path: `${path}/${key.slice(0, 100)}`,
-          layer: word ?? (key === 'config' ? layer : ''),
-        });
-      }
+    else if (isList(value)) frames.push({ path, layer, word: undefined, parts: value.entries() });
+    else if (isObject(value) && value.size > 0) {
+      frames.push({ path, layer, word: judgeObject(value, path, place), parts: value.entries() });
     }
+  };
+  enter(config, '', '');
+  for (let frame = frames.at(-1); frame !== undefined; frame = frames.at(-1)) {
+    const step = frame.parts.next();
+    if (step.done === true) {
+      frames.pop();
+      continue;
+    }
+    const [key, item] = step.value;
+    if (typeof item !== 'object' && typeof item !== 'string') continue;
+    const path = `${frame.path}/${typeof key === 'string' ? key.slice(0, 100) : key}`;
+    const layer = typeof key === 'number' || key === 'config' ? frame.layer : '';
+    enter(item, path, frame.word ?? layer);
   }
+}
+
+/** A container whose parts are being visited: at most as many at a time as JSON may nest. */
+interface Frame {
+  readonly path: string;
+  /** The class that the container belongs to. */
+  readonly layer: string;
+  /** The class that the container is. */
+  readonly word: string | undefined;
+  readonly parts: Iterator<readonly [number | string, Json]>;
 }
 
 function report(
@@ -124,11 +146,14 @@ function judgeObject(object: JsonObject, path: string, place: Place): string | u
     }
   }
   if (object.has('__lambda__')) report(place, 'dangerous', 'LAMBDA', path, {});
-  const word = stringAt(object, 'class_name');
-  if (word === undefined) return undefined;
+  const written = stringAt(object, 'class_name');
+  if (written === undefined) return undefined;
+  // tf.keras registers classes of its own under 'Custom'.
+  const word = written.startsWith(CUSTOM) ? written.slice(CUSTOM.length) : written;
   const module = stringAt(object, 'module');
   const registered = stringAt(object, 'registered_name');
   const inner = object.get('config');
+  judgeRegistered(written, word === 'function' ? inner : undefined, registered, path, place);
   if (word === '__lambda__' || word === 'Lambda') {
     report(place, 'dangerous', 'LAMBDA', path, {});
     return word;
@@ -145,7 +170,9 @@ function judgeObject(object: JsonObject, path: string, place: Place): string | u
       judgeEncodedPickle(payload, place.ledger, place.member, true);
     return word;
   }
-  if (VOCABULARY_LAYERS.has(word)) judgeVocabulary(inner, path, place);
+  if (VOCABULARY_LAYERS.has(word) || VOCABULARY_LAYERS.has(registered?.split('>').at(-1) ?? '')) {
+    judgeVocabulary(inner, path, place);
+  }
   if (word === 'TFOpLambda' || word === 'SlicingOpLambda') {
     judgeOperation(stringAt(inner, 'function') ?? '', path, place);
     return word;
@@ -157,34 +184,50 @@ function judgeObject(object: JsonObject, path: string, place: Place): string | u
     }
     return word;
   }
-  judgeName(word, module, registered, path, place);
+  judgeName(written, module, path, place);
   return word;
 }
 
-/** A class by its module, as a loader would look it up. */
-function judgeName(
+const CUSTOM = 'Custom>';
+
+/**
+ * Keras looks for an object of the program under the registered name before it looks at module and class (and in older
+ * versions of a function under that name): another name than the class's own is another object.
+ */
+function judgeRegistered(
   word: string,
-  module: string | undefined,
+  inner: Json | undefined,
   registered: string | undefined,
   path: string,
   place: Place,
 ): void {
+  if (registered === undefined || registered === '' || registered === word) return;
+  const own = registered.startsWith(CUSTOM) ? registered.slice(CUSTOM.length) : registered;
+  if (word === 'function') {
+    if (registered !== inner && !(own === inner && KERAS_FUNCTIONS.has(own))) {
+      report(place, 'suspicious', 'CUSTOM_OBJECT', path, { name: registered });
+    }
+  } else if (own !== word || !KERAS_CLASSES.has(own)) {
+    report(place, 'suspicious', 'CUSTOM_OBJECT', path, { name: registered });
+  }
+}
+
+/** A class by its module, as a loader would look it up. */
+function judgeName(word: string, module: string | undefined, path: string, place: Place): void {
   const name = { module: module ?? '', name: word };
   if (module === undefined || module === '' || module === 'builtins') {
-    // tf.keras registers its own optimizers under 'Custom'.
-    const short = word.includes('>') ? word : (registered ?? word);
-    if (short.startsWith('Custom>') && KERAS_CLASSES.has(short.slice('Custom>'.length))) return;
+    if (word.startsWith(CUSTOM) && KERAS_CLASSES.has(word.slice(CUSTOM.length))) return;
     if (word === '__typespec__') report(place, 'suspicious', 'CUSTOM_OBJECT', path, name);
     else if (PLAIN.has(word)) return;
     else if (module === 'builtins') report(place, 'dangerous', 'DANGEROUS_OBJECT', path, name);
     else if (isDangerousWord(word)) report(place, 'dangerous', 'DANGEROUS_OBJECT', path, name);
-    else if (short.includes('>') || !isKerasWord(word)) report(place, 'suspicious', 'CUSTOM_OBJECT', path, name);
+    else if (!isKerasWord(word)) report(place, 'suspicious', 'CUSTOM_OBJECT', path, name);
     return;
   }
   const root = module.split('.')[0] ?? '';
   if (root === 'keras' || root === 'tf_keras') {
     if (isDangerousWord(word)) report(place, 'dangerous', 'DANGEROUS_OBJECT', path, name);
-    else if (isKerasWord(word)) return;
+    else if (isKerasWord(word) || FEATURE_SPACE.has(`${module}.${word}`)) return;
     // A class of a newer Keras, or one that was never public; a function of the machinery is an attack.
     else if (/^[A-Z]\w*$/.test(word) && (module === 'keras' || CLASS_MODULES.test(module))) {
       report(place, 'suspicious', 'CUSTOM_OBJECT', path, name);
@@ -222,7 +265,10 @@ function judgeFunction(name: string, module: string | undefined, path: string, p
     isDangerousName(module ?? 'builtins', name)
   ) {
     report(place, 'dangerous', 'DANGEROUS_OBJECT', path, facts);
-  } else if (!KERAS_FUNCTIONS.has(name) && !KERAS_CLASSES.has(name)) {
+  } else if (name === 'Lambda' || FOREIGN.has(name)) {
+    report(place, 'dangerous', 'FOREIGN_LAYER', path, facts);
+  } else if (!KERAS_FUNCTIONS.has(name)) {
+    // A class is none: Keras would call it where it calls a function.
     report(place, 'suspicious', 'CUSTOM_OBJECT', path, facts);
   }
 }

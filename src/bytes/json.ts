@@ -1,5 +1,5 @@
 import { BnsumError, type ErrorCode } from '../ir/error.ts';
-import type { Json, JsonObject } from '../ir/json.ts';
+import { EMPTY_OBJECT, type Json, type JsonObject } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
 
 export interface JsonOptions {
@@ -11,6 +11,8 @@ export interface JsonOptions {
   readonly maxBytes?: number;
   /** Instead of LIMITS.jsonNodes. */
   readonly maxNodes?: number;
+  /** Instead of LIMITS.jsonObjects. */
+  readonly maxObjects?: number;
 }
 
 interface At {
@@ -22,6 +24,7 @@ type Frame =
   | { readonly kind: 'list'; readonly items: Json[] }
   | { readonly kind: 'object'; readonly entries: Map<string, Json>; key: string };
 
+const SHORT_LIST = 12;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
@@ -40,7 +43,9 @@ export function parseJson(bytes: Uint8Array, at: At, options: JsonOptions = {}):
   const end = text.length;
   const stack: Frame[] = [];
   let position = 0;
+  const maxObjects = options.maxObjects ?? LIMITS.jsonObjects;
   let nodes = 0;
+  let objects = 0;
 
   const fail = (reason: string, where: number = position): BnsumError => {
     const cut = where >= end;
@@ -187,12 +192,13 @@ export function parseJson(bytes: Uint8Array, at: At, options: JsonOptions = {}):
       position += 1;
       const next = skipSpace();
       if (code === 0x7b) {
-        const entries = new Map<string, Json>();
+        objects += 1;
+        if (objects > maxObjects) throw refusal('LIMIT', at, at.place, `JSON of more than ${maxObjects} objects`);
         if (next === 0x7d) {
           position += 1;
-          value = entries;
+          value = EMPTY_OBJECT;
         } else {
-          const frame: Frame = { kind: 'object', entries, key: '' };
+          const frame: Frame = { kind: 'object', entries: new Map(), key: '' };
           stack.push(frame);
           readKey(frame);
           continue;
@@ -234,7 +240,9 @@ export function parseJson(bytes: Uint8Array, at: At, options: JsonOptions = {}):
       }
       if (next !== (isList ? 0x5d : 0x7d)) throw fail(`a comma or ${isList ? ']' : '}'} belongs here`);
       position += 1;
-      value = isList ? frame.items : frame.entries;
+      // A list that grew has room for more; as many as a text may hold of short ones would be mostly room.
+      if (!isList) value = frame.entries;
+      else value = frame.items.length < SHORT_LIST ? frame.items.slice() : frame.items;
       stack.pop();
     }
   }

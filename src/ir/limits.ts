@@ -8,6 +8,7 @@ export type LimitName =
   | 'jsonBytes'
   | 'jsonDepth'
   | 'jsonNodes'
+  | 'jsonObjects'
   | 'jsonDigits'
   | 'zipEntries'
   | 'zipNameBytes'
@@ -46,6 +47,8 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   jsonDepth: 512,
   /** Values in one JSON text, each an object in memory: one for 16 bytes of the largest text. */
   jsonNodes: 4_000_000,
+  /** Objects in one JSON text, which take 200 bytes each where a number takes eight: real configs stay below 100,000. */
+  jsonObjects: 1_000_000,
   /** Characters of one JSON number: conversion to bigint is quadratic. */
   jsonDigits: 10_000,
   /** Members of a zip: a checkpoint of 100,000 tensors has 100,000. */

@@ -75,8 +75,9 @@ export async function readHeader(source: ByteSource): Promise<Header> {
   if (bytes[0] !== 0x7b) throw refuse('MALFORMED', '@8', 'the header does not start with {');
   // One tensor takes eight values: its object, dtype, shape and offsets with their items.
   const maxNodes = LIMITS.safetensorsTensors * 8;
+  const maxObjects = LIMITS.safetensorsTensors + 2;
   const at = { file, place: 'header' };
-  const root = parseJson(bytes, at, { integersOnly: true, maxBytes: length, maxNodes });
+  const root = parseJson(bytes, at, { integersOnly: true, maxBytes: length, maxNodes, maxObjects });
   if (!isObject(root)) throw refuse('MALFORMED', 'header', 'is not an object');
 
   const dataStart = 8 + length;
