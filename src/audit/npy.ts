@@ -1,5 +1,7 @@
-import { BnsumError } from '../ir/error.ts';
+import { BnsumError, isBnsumError } from '../ir/error.ts';
+import { LIMITS } from '../ir/limits.ts';
 import type { Bench, Content } from './context.ts';
+import { type NpyHeader, parseNpyHeader } from './npy-header.ts';
 import { judgePickles, scanRest } from './pickle.ts';
 
 /** Bytes of one header; NumPy itself refuses more than 10,000 unless it is told to trust the file. */
@@ -9,76 +11,77 @@ export function isNpy(head: Uint8Array): boolean {
   return [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59].every((byte, index) => head[index] === byte);
 }
 
-/** One NumPy array: of numbers it is data of a known length, of objects a pickle (numpy.lib.format). */
+/**
+ * NumPy arrays (numpy.lib.format): of numbers they are data of a known length, of objects a pickle. numpy.load reads one
+ * array after another from an open file, and a pickle where it finds one, so that what follows an array counts.
+ */
 export async function judgeNpy(content: Content, bench: Bench): Promise<string> {
   const { source, member } = content;
   const { ledger } = bench;
-  const fail = (reason: string): BnsumError => new BnsumError({ code: 'MALFORMED', file: source.label, reason });
-  const start = await source.read(0, Math.min(source.size, 12));
-  const version = start[6] ?? 0;
-  if (start.length < 12 || version < 1 || version > 3) throw fail(`NumPy format version ${version}`);
-  const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
-  const wide = version > 1;
-  const from = wide ? 12 : 10;
-  const length = wide ? view.getUint32(8, true) : view.getUint16(8, true);
-  if (length > HEADER_BYTES) throw fail(`a header of ${length} bytes`);
-  const header = new TextDecoder('latin1').decode(await source.read(from, from + length));
-  const data = from + length;
-  const parsed = parseHeader(header);
-  if (parsed === undefined) throw fail('a header that NumPy does not write');
-  if (parsed.objects) {
-    ledger.add({
-      level: 'suspicious',
-      rule: 'OBJECT_ARRAY',
-      member,
-      offset: data,
-      detail: 'numpy.load reads it with allow_pickle=True alone',
-    });
-    const found = await judgePickles(content, data, { ledger, member, objects: true });
-    if (found === 'no') {
-      await scanRest(content, data, { ledger, member });
-      throw fail('an array of objects without a pickle');
+  let start = 0;
+  for (let count = 0; ; count += 1) {
+    const end = await judgeArray(content, start, bench);
+    if (end === undefined) return 'NumPy array of objects';
+    if (end >= source.size) return 'NumPy array';
+    const rest = source.size - end;
+    ledger.add({ level: 'suspicious', rule: 'TRAILING_BYTES', member, offset: end, detail: `${rest} bytes` });
+    if (count >= LIMITS.npyArrays) {
+      const detail = `more than ${LIMITS.npyArrays} arrays one after another`;
+      ledger.add({ level: 'suspicious', rule: 'LIMIT', member, offset: end, detail });
+      ledger.miss(rest);
+      return 'NumPy array';
     }
-    return 'NumPy array of objects';
-  }
-  const needed = parsed.byteLength;
-  if (needed === undefined) return 'NumPy array';
-  if (data + needed > source.size) throw fail(`needs ${needed} bytes, ${source.size - data} are left`);
-  if (data + needed < source.size) {
-    const rest = source.size - data - needed;
-    ledger.add({ level: 'suspicious', rule: 'TRAILING_BYTES', member, offset: data + needed, detail: `${rest} bytes` });
-    // numpy.load reads one array after another from an open file, and a pickle where it finds one.
+    start = end;
+    if (isNpy(await source.read(start, Math.min(source.size, start + 6)))) continue;
     await bench.judge({
-      ...content,
-      source: source.slice(data + needed, source.size, source.label),
-      member: `${member}@${data + needed}`,
+      source: source.slice(start, source.size, source.label),
+      member: `${member}@${start}`,
       name: '',
+      depth: content.depth + 1,
     });
+    return 'NumPy array';
   }
-  return 'NumPy array';
 }
 
-/**
- * The literal dict of a header. byteLength is undefined for a structured type without objects, whose size we do not
- * compute; undefined as a whole for a text that is no such dict.
- */
-function parseHeader(text: string): { readonly objects: boolean; readonly byteLength: number | undefined } | undefined {
-  const shape = /'shape'\s*:\s*\(([\d\sL,]*)\)/.exec(text)?.[1];
-  const order = /'fortran_order'\s*:\s*(?:True|False)/.test(text);
-  if (!/^\s*\{/.test(text) || !/\}\s*$/.test(text) || shape === undefined || !order) return undefined;
-  const simple = /'descr'\s*:\s*'([<>|=]?)([A-Za-z])(\d*)[^']*'/.exec(text);
-  if (simple === null) {
-    if (!/'descr'\s*:\s*\[/.test(text)) return undefined;
-    return { objects: /'[<>|=]?O\d*'/.test(text), byteLength: undefined };
+/** One array; gives where it ends, undefined for one of objects, whose pickle is judged with all that follows. */
+async function judgeArray(content: Content, start: number, bench: Bench): Promise<number | undefined> {
+  const { source, member } = content;
+  const { ledger } = bench;
+  const fail = (reason: string): BnsumError =>
+    new BnsumError({ code: 'MALFORMED', file: source.label, ...(start === 0 ? {} : { place: `@${start}` }), reason });
+  const prefix = await source.read(start, Math.min(source.size, start + 12));
+  const version = prefix[6] ?? 0;
+  if (prefix.length < 12 || version < 1 || version > 3 || prefix[7] !== 0) {
+    throw fail(`NumPy format version ${version}.${prefix[7] ?? 0}`);
   }
-  const [, , kind = '', size = ''] = simple;
-  if (kind === 'O') return { objects: true, byteLength: undefined };
-  const itemBytes = kind === 'U' ? 4 * Number(size) : kind === '?' ? 1 : Number(size);
-  const elements = shape
-    .split(',')
-    .map((part) => part.replace('L', '').trim())
-    .filter((part) => part !== '')
-    .reduce((product, part) => product * Number(part), 1);
-  const byteLength = elements * itemBytes;
-  return { objects: false, byteLength: Number.isSafeInteger(byteLength) ? byteLength : undefined };
+  const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.byteLength);
+  const from = start + (version > 1 ? 12 : 10);
+  const data = from + (version > 1 ? view.getUint32(8, true) : view.getUint16(8, true));
+  if (data > source.size) throw fail(`a header of ${data - from} bytes, the file ends before`);
+  const isReadable = data - from <= HEADER_BYTES;
+  const parsed = isReadable ? readHeader(await source.read(from, data), version) : undefined;
+  if (parsed === undefined || parsed.objects) {
+    const detail = 'numpy.load reads it with allow_pickle=True alone';
+    if (parsed !== undefined) ledger.add({ level: 'suspicious', rule: 'OBJECT_ARRAY', member, offset: data, detail });
+    // NumPy may understand what we do not, and then the data is a pickle to it.
+    const found = data < source.size ? await judgePickles(content, data, { ledger, member, objects: true }) : 'no';
+    if (found === 'no') await scanRest(content, data, { ledger, member });
+    if (!isReadable) throw fail(`a header of ${data - from} bytes`);
+    if (parsed === undefined) throw fail('a header that numpy.save does not write');
+    if (found === 'no') throw fail('an array of objects without a pickle');
+    return undefined;
+  }
+  const end = data + parsed.byteLength;
+  if (end > source.size) throw fail(`needs ${parsed.byteLength} bytes, ${source.size - data} are left`);
+  return end;
+}
+
+function readHeader(bytes: Uint8Array, version: number): NpyHeader | undefined {
+  try {
+    const text = new TextDecoder(version === 3 ? 'utf-8' : 'latin1', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return parseNpyHeader(text);
+  } catch (error) {
+    if (error instanceof TypeError && !isBnsumError(error)) return undefined;
+    throw error;
+  }
 }

@@ -21,6 +21,7 @@ export type LimitName =
   | 'hdf5Objects'
   | 'hdf5Rank'
   | 'hdf5HeaderMilliseconds'
+  | 'npyArrays'
   | 'pickleBytes'
   | 'pickleOpcodes'
   | 'pickleStack'
@@ -73,6 +74,8 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   hdf5Rank: 32,
   /** Milliseconds of silence after which an HDF5 reader is taken to hang (a damaged file can make it loop for ever). */
   hdf5HeaderMilliseconds: 60_000,
+  /** NumPy arrays one after another in one file, each judged for itself; one array a file is usual. */
+  npyArrays: 10_000,
   /** Bytes of one pickle, which is held in memory; its tensors' values stand outside of it. */
   pickleBytes: 512 * 1024 * 1024,
   /** Opcodes of one pickle: a tensor of a state_dict takes about 35, so more than a million tensors. */
