@@ -12,7 +12,8 @@ import { findCalls, type Search, scanForPickles } from './nested.ts';
 import { isNpy, judgeNpy } from './npy.ts';
 import { isOnnx, judgeOnnx } from './onnx.ts';
 import { SCAN_BYTES } from './pickle.ts';
-import { isTarHeader, judgeTar } from './tar.ts';
+import { judgeTar } from './tar.ts';
+import { isTarHeader } from './tar-members.ts';
 import { judgePickleFile } from './torch-legacy.ts';
 import { judgeZip } from './zip.ts';
 

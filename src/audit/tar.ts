@@ -2,80 +2,11 @@ import type { ByteSource } from '../bytes/source.ts';
 import { dtypeOfStorage, isUntypedStorage } from '../formats/torch/globals.ts';
 import { isGlobal, itemsOf, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { bitsOf, isDType } from '../ir/dtype.ts';
-import { BnsumError } from '../ir/error.ts';
 import { LIMITS } from '../ir/limits.ts';
 import { type Bench, baseName, type Content, joinMember } from './context.ts';
 import { scanForPickles } from './nested.ts';
 import { judgePickles, judgeRun, runAt, SCAN_BYTES, scanRest } from './pickle.ts';
-
-const BLOCK = 512;
-
-interface TarMember {
-  readonly name: string;
-  readonly type: string;
-  readonly from: number;
-  readonly size: number;
-}
-
-/** Whether a block is a tar header: its checksum fits. */
-export function isTarHeader(head: Uint8Array): boolean {
-  return head.length >= BLOCK && head[0] !== 0 && headerChecksum(head) === octal(head, 148, 8);
-}
-
-function textAt(block: Uint8Array, start: number, length: number): string {
-  const field = block.subarray(start, start + length);
-  const end = field.indexOf(0);
-  return new TextDecoder('latin1').decode(end < 0 ? field : field.subarray(0, end));
-}
-
-function octal(block: Uint8Array, start: number, length: number): number | undefined {
-  const text = textAt(block, start, length).trim();
-  return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
-}
-
-/** Sum of the header's bytes with the checksum field as spaces. */
-function headerChecksum(block: Uint8Array): number {
-  let sum = 8 * 32;
-  for (let at = 0; at < BLOCK; at += 1) if (at < 148 || at >= 156) sum += block[at] ?? 0;
-  return sum;
-}
-
-/** Members one after another; throws BnsumError where the tar breaks. */
-async function* readMembers(source: ByteSource): AsyncGenerator<TarMember, number> {
-  let at = 0;
-  let longName: string | undefined;
-  for (let count = 0; at + BLOCK <= source.size; count += 1) {
-    if (count > LIMITS.zipEntries) throw broken(source, at, `more than ${LIMITS.zipEntries} members`);
-    const header = await source.read(at, at + BLOCK);
-    if (header.every((byte) => byte === 0)) return at;
-    const size = octal(header, 124, 12);
-    if (size === undefined || !isTarHeader(header)) throw broken(source, at, 'a broken tar header');
-    const from = at + BLOCK;
-    if (from + size > source.size) throw broken(source, from, `a member of ${size} bytes, the file ends before`);
-    const type = String.fromCharCode(header[156] ?? 0).replace('\0', '0');
-    const prefix = textAt(header, 257, 5) === 'ustar' ? textAt(header, 345, 155) : '';
-    const short = textAt(header, 0, 100);
-    const next = from + Math.ceil(size / BLOCK) * BLOCK;
-    if (type === 'L' || type === 'x' || type === 'g') {
-      const text = new TextDecoder().decode(await source.read(from, from + Math.min(size, 65_536)));
-      longName =
-        type === 'L' ? text.replace(/\0.*$/s, '') : (/(?:^|\n)\d{1,10} path=([^\n]*)\n/.exec(text)?.[1] ?? longName);
-    } else {
-      yield { name: longName ?? (prefix === '' ? short : `${prefix}/${short}`), type, from, size };
-      longName = undefined;
-    }
-    at = next;
-  }
-  return at;
-}
-
-function broken(source: ByteSource, at: number, reason: string): BnsumError {
-  return new BnsumError({ code: 'MALFORMED', file: source.label, place: `@${at}`, reason });
-}
-
-function isUnsafe(name: string): boolean {
-  return name.includes('\0') || /^[/\\]|^[A-Za-z]:/.test(name) || name.split(/[/\\]/).includes('..');
-}
+import { readMembers, type TarMember, tarFailure } from './tar-members.ts';
 
 /** A tar: every member for itself; the four of torch.save before 0.2 by their layout. */
 export async function judgeTar(content: Content, bench: Bench): Promise<string> {
@@ -105,7 +36,12 @@ export async function judgeTar(content: Content, bench: Bench): Promise<string> 
       ledger.add({ level: 'suspicious', rule: 'TAR_ODDITY', member: place, detail });
     if (names.has(member.name)) odd('two members of one name');
     names.add(member.name);
-    if (isUnsafe(member.name)) ledger.add({ level: 'suspicious', rule: 'UNSAFE_NAME', member: place });
+    for (const detail of new Set(member.oddities)) odd(detail);
+    if (member.isDoubtful) ledger.miss(member.size);
+    if (member.unsafe !== undefined) {
+      const detail = member.unsafe === member.name ? '' : member.unsafe.slice(0, 200);
+      ledger.add({ level: 'suspicious', rule: 'UNSAFE_NAME', member: place, detail });
+    }
     if (!['0', '5', '7'].includes(member.type)) {
       ledger.add({ level: 'suspicious', rule: 'SPECIAL_FILE', member: place, detail: `type '${member.type}'` });
       if (!['1', '2'].includes(member.type)) ledger.miss(member.size);
@@ -154,7 +90,7 @@ async function judgeObject(content: Content, bench: Bench): Promise<void> {
   const found = await judgePickles(content, 0, { ledger, member: content.member, persist });
   if (found !== 'no') return;
   await scanRest(content, 0, { ledger, member: content.member });
-  throw broken(content.source, 0, 'no pickle');
+  throw tarFailure(content.source, 0, 'no pickle');
 }
 
 /** Pickles and numbers in turn; raw bytes of a storage are data when their length follows from its class. */
@@ -176,16 +112,16 @@ async function judgeRecords(content: Content, bench: Bench, isStorages: boolean)
     at = run.end;
     if (run.error !== undefined) {
       scanForPickles(bytes.subarray(at, at + SCAN_BYTES), { ...place, base: at }, true);
-      throw broken(source, at, run.error.reason);
+      throw tarFailure(source, at, run.error.reason);
     }
     return run.value;
   };
   const skip = (length: number): void => {
-    if (!(length >= 0) || at + length > bytes.length) throw broken(source, at, `needs ${length} bytes`);
+    if (!(length >= 0) || at + length > bytes.length) throw tarFailure(source, at, `needs ${length} bytes`);
     at += length;
   };
   const total = pickle();
-  if (typeof total !== 'number') throw broken(source, 0, 'no count');
+  if (typeof total !== 'number') throw tarFailure(source, 0, 'no count');
   for (let index = 0; index < total; index += 1) {
     const type = itemsOf(pickle())?.[2];
     if (isStorages) {
@@ -195,7 +131,7 @@ async function judgeRecords(content: Content, bench: Bench, isStorages: boolean)
     } else {
       skip(4);
       const rank = view.getInt32(at - 4, true);
-      if (rank < 0 || rank > LIMITS.tensorRank) throw broken(source, at, `rank ${rank}`);
+      if (rank < 0 || rank > LIMITS.tensorRank) throw tarFailure(source, at, `rank ${rank}`);
       skip(4 + 16 * rank + 8);
     }
   }
@@ -210,7 +146,7 @@ async function judgeRecords(content: Content, bench: Bench, isStorages: boolean)
       detail: `${bytes.length - at} bytes`,
     });
     const rest = source.slice(at, source.size, source.label);
-    await bench.judge({ source: rest, member: `${member}@${at}`, name: '', depth: content.depth });
+    await bench.judge({ source: rest, member: `${member}@${at}`, name: '', depth: content.depth + 1 });
   }
 }
 
@@ -220,7 +156,7 @@ function elementBytes(type: PickleValue | undefined, source: ByteSource, at: num
     if (dtype !== undefined && isDType(dtype)) return Math.max(1, bitsOf(dtype) / 8);
     if (isUntypedStorage(type.module, type.name)) return 1;
   }
-  throw broken(source, at, 'a storage of no class that PyTorch writes');
+  throw tarFailure(source, at, 'a storage of no class that PyTorch writes');
 }
 
 const TORCH_MEMBERS: ReadonlyMap<string, (content: Content, bench: Bench) => Promise<void>> = new Map([

@@ -13,6 +13,7 @@ export type LimitName =
   | 'zipEntries'
   | 'zipNameBytes'
   | 'zipDirectoryBytes'
+  | 'tarHeaderBytes'
   | 'inflatedBytes'
   | 'inflateRatio'
   | 'hdf5DeclaredBytes'
@@ -58,6 +59,8 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   zipNameBytes: 4_096,
   /** Bytes of a zip's central directory, which is held in memory: a million members with short names. */
   zipDirectoryBytes: 256 * 1024 * 1024,
+  /** Bytes of a tar header that only names the member behind it: a path of 4,096 bytes and a few attributes. */
+  tarHeaderBytes: 1024 * 1024,
   /** Inflated bytes of one member that is read whole (JSON, pickle) and held in memory. */
   inflatedBytes: 256 * 1024 * 1024,
   /** Inflated to stored: DEFLATE cannot honestly exceed about 1032; a model's text stays far below. */
