@@ -1,4 +1,5 @@
 import type { GlobalRole } from '../formats/torch/globals.ts';
+import { FAMILIES, type Family } from './dangerous-names.ts';
 import type { Level } from './finding.ts';
 
 /**
@@ -11,130 +12,24 @@ function words(text: string): ReadonlySet<string> {
 }
 
 /** Packages that are dangerous with everything below them. */
-const PACKAGES: ReadonlySet<string> = words(`
-  runpy code codeop marshal timeit profile cProfile trace pdb bdb doctest unittest test idlelib lib2to3
-  os posix nt posixpath ntpath subprocess pty commands popen2 sys signal multiprocessing posixsubprocess uuid
-  osx_support aix_support pyrepl platform pydoc pydoc_data mailcap pipes winapi winreg msvcrt fcntl
-  site sitecustomize usercustomize atexit faulthandler
-  importlib imp pkgutil zipimport modulefinder inspect gc interpreters xxsubinterpreters frozen_importlib
-  frozen_importlib_external
-  shutil tempfile glob fileinput linecache mmap sqlite3 tarfile zipfile shelve distutils py_compile compileall zipapp
-  dbm anydbm dumbdbm dbhash gdbm whichdb
-  socket ssl http httplib urllib urllib2 urllib3 requests httpx aiohttp asyncio ftplib smtplib smtpd telnetlib
-  cookielib xmlrpc xmlrpclib socketserver SocketServer BaseHTTPServer SimpleHTTPServer CGIHTTPServer DocXMLRPCServer
-  SimpleXMLRPCServer webbrowser antigravity wsgiref poplib nntplib imaplib asyncore asynchat paramiko
-  ctypes cffi pip ensurepip venv virtualenv setuptools pkg_resources
-  pickle cPickle dill cloudpickle joblib jsonpickle
-  fickling picklescan modelscan modelaudit
-  turtledemo IPython
-`);
+const PACKAGES: ReadonlySet<string> = words(FAMILIES.map((family) => family.packages ?? '').join(' '));
 
 /** Modules deeper in a package that are dangerous with everything below them. */
-const MODULES: readonly string[] = [
-  'logging.config',
-  'logging.handlers',
-  'torch.hub',
-  'torch.jit',
-  'torch._dynamo',
-  'torch._inductor',
-  'torch.fx.experimental',
-  'torch.utils.bottleneck',
-  'torch.utils.collect_env',
-  'torch.utils.cpp_extension',
-  'torch.utils._config_module',
-  'torch.utils.data.datapipes.utils.decoder',
-  'torch.utils.model_zoo',
-  'torch.distributed.rpc',
-  'torch.distributed.run',
-  'torch.distributed.launch',
-  'torch.distributed.elastic',
-  'torch.multiprocessing',
-  'torch.package',
-  'torch.testing._internal',
-  'numpy.f2py',
-  'numpy.distutils',
-  'numpy.testing',
-  'numpy.ctypeslib',
-  'mlflow.projects',
-  'mlflow.pyfunc',
-  'mlflow.utils.process',
-  'keras.saving',
-  'keras.utils',
-  'keras.config',
-  'keras.src.saving',
-  'keras.src.utils',
-  'keras.src.config',
-  'keras.engine.saving',
-  'tensorflow.io',
-  'tensorflow.saved_model',
-  'tensorflow.raw_ops',
-  'tensorflow.keras.utils',
-  'tensorflow.python.saved_model',
-  'tensorflow.python.ops.io_ops',
-  'tensorflow.python.ops.gen_io_ops',
-  'tensorflow.python.ops.script_ops',
-  'tensorflow.python.framework.load_library',
-  'tensorflow.python.lib.io',
-  'tensorflow.python.platform.gfile',
-  'transformers.dynamic_module_utils',
-];
+const MODULES: ReadonlySet<string> = words(FAMILIES.map((family) => family.modules ?? '').join(' '));
 
-/** NumPy's readers and writers of files, some of which unpickle; they stand in several of its modules. */
-const NUMPY_FILES: ReadonlySet<string> = words(
-  'load save fromfile memmap genfromtxt loadtxt savetxt savez savez_compressed recfromtxt recfromcsv fromregex DataSource',
-);
+const NAMES: ReadonlyMap<string, ReadonlySet<string>> = gather(FAMILIES);
 
-const NAMES: ReadonlyMap<string, ReadonlySet<string>> = new Map([
-  [
-    'builtins',
-    words(
-      'eval exec compile execfile apply open file input raw_input breakpoint getattr setattr delattr globals locals vars reload',
-    ),
-  ],
-  [
-    'types',
-    words(
-      'CodeType FunctionType LambdaType SimpleNamespace MethodType ModuleType BuiltinFunctionType BuiltinMethodType new_class prepare_class resolve_bases DynamicClassAttribute FrameType CellType coroutine',
-    ),
-  ],
-  ['dataclasses', words('_create_fn make_dataclass _process_class _FuncBuilder')],
-  ['typing', words('get_type_hints _eval_type ForwardRef')],
-  ['collections', words('namedtuple _sys _itemgetter')],
-  ['operator', words('attrgetter itemgetter methodcaller call')],
-  ['functools', words('partial partialmethod reduce singledispatch')],
-  ['io', words('open FileIO open_code OpenWrapper')],
-  ['pyio', words('open FileIO open_code OpenWrapper')],
-  ['thread', words('start_new_thread start_new start_joinable_thread')],
-  ['threading', words('_start_new_thread _start_joinable_thread')],
-  ['codecs', words('open register EncodedFile')],
-  ['bz2', words('open BZ2File')],
-  ['gzip', words('open GzipFile')],
-  ['lzma', words('open LZMAFile')],
-  ['pandas', words('read_pickle eval read_hdf read_csv read_sql')],
-  ['pandas.io.pickle', words('read_pickle')],
-  ['pandas.core.computation.eval', words('eval')],
-  ['numpy', NUMPY_FILES],
-  ['numpy.lib', NUMPY_FILES],
-  ['numpy.lib.npyio', NUMPY_FILES],
-  ['numpy.lib._npyio_impl', NUMPY_FILES],
-  ['numpy.lib.format', words('read_array open_memmap write_array')],
-  ['numpy.lib._format_impl', words('read_array open_memmap write_array')],
-  ['numpy.lib._datasource', words('open DataSource Repository')],
-  ['numpy.core.multiarray', NUMPY_FILES],
-  ['numpy._core.multiarray', NUMPY_FILES],
-  ['numpy.core.memmap', NUMPY_FILES],
-  ['numpy._core.memmap', NUMPY_FILES],
-  ['numpy.core.records', NUMPY_FILES],
-  ['numpy._core.records', NUMPY_FILES],
-  ['numpy.rec', NUMPY_FILES],
-  ['torch', words('load save compile from_file')],
-  ['torch.serialization', words('load save _load _legacy_load _open_file _open_file_like add_safe_globals')],
-  ['torch.storage', words('_load_from_bytes')],
-  ['copyreg', words('add_extension pickle dispatch_table _extension_registry __newobj__ __newobj_ex__')],
-  ['weakref', words('finalize')],
-  ['sympy', words('sympify parse_expr lambdify')],
-  ['huggingface_hub', words('hf_hub_download snapshot_download')],
-]);
+function gather(families: readonly Family[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const names = new Map<string, Set<string>>();
+  for (const family of families) {
+    for (const [module, list] of Object.entries(family.names ?? {})) {
+      const known = names.get(module) ?? new Set();
+      for (const name of words(list)) known.add(name);
+      names.set(module, known);
+    }
+  }
+  return names;
+}
 
 /**
  * Classes inside a dangerous package that hold data: they occur in honest files and do nothing when they are made. They
@@ -145,6 +40,10 @@ const DATA_CLASSES: ReadonlySet<string> = new Set([
   'joblib.numpy_pickle.NDArrayWrapper',
   'joblib.numpy_pickle_compat.NDArrayWrapper',
   'joblib.numpy_pickle_compat.ZNDArrayWrapper',
+  'sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper',
+  'sklearn.externals.joblib.numpy_pickle.NDArrayWrapper',
+  'sklearn.externals.joblib.numpy_pickle_compat.NDArrayWrapper',
+  'sklearn.externals.joblib.numpy_pickle_compat.ZNDArrayWrapper',
   'uuid.UUID',
   'uuid.SafeUUID',
   // The bounds of a jagged tensor's dimension.
@@ -153,8 +52,12 @@ const DATA_CLASSES: ReadonlySet<string> = new Set([
 
 const PATH_CLASSES: ReadonlySet<string> = words('Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath');
 
-function isBelow(full: string, package_: string): boolean {
-  return full === package_ || full.startsWith(`${package_}.`);
+/** Whether a dotted path is one of MODULES, or lies below one. */
+function isInModules(full: string): boolean {
+  for (let end = full.indexOf('.'); end >= 0; end = full.indexOf('.', end + 1)) {
+    if (MODULES.has(full.slice(0, end))) return true;
+  }
+  return MODULES.has(full);
 }
 
 /** 'os' of '_os' and of 'os': private twins of a module are the module. */
@@ -177,10 +80,12 @@ export function isDangerousName(module: string, name: string): boolean {
   const root = module.split('.')[0] ?? '';
   const plainModule = module === '__builtin__' ? 'builtins' : module;
   if (plainModule !== 'builtins' && PACKAGES.has(bare(root))) return true;
-  if (MODULES.some((dangerous) => isBelow(full, dangerous))) return true;
+  if (isInModules(full) || module.split('.').some((part) => VENDORED.has(part))) return true;
   const listed = NAMES.get(plainModule) ?? NAMES.get(bare(plainModule));
   const parts = name.split('.');
   if (parts.some((part) => listed?.has(part) === true)) return true;
+  if (parts.length > 1 && parts.some((part) => LOADERS.has(part))) return true;
+  if (plainModule === 'torch._C' && parts.some((part) => TORCH_C.test(part))) return true;
   if (bare(root) === 'logging' && parts.some((part) => /Handler$|^basicConfig$/.test(part))) return true;
   if (bare(root) === 'pathlib') return !(parts.length === 1 && PATH_CLASSES.has(name));
   if (FRAMEWORKS.has(root) && parts.some((part) => FRAMEWORK_HELPER.test(part))) return true;
@@ -197,6 +102,18 @@ export function isDangerousName(module: string, name: string): boolean {
   return false;
 }
 
+/** Packages that others carry along under their own roof: sklearn.externals.joblib, gevent.subprocess. */
+const VENDORED: ReadonlySet<string> = words('cloudpickle joblib dill loky subprocess ctypes urllib3');
+
+/** Methods that open files or addresses, of whatever class: AutoModel.from_pretrained. */
+const LOADERS: ReadonlySet<string> = words(
+  'from_pretrained save_pretrained push_to_hub load_from_checkpoint load_state_dict_from_url from_file clone_from',
+);
+
+/** Compilers and readers of files among the functions of PyTorch's own library. */
+const TORCH_C =
+  /^_?(?:jit|import_ir|parse_|create_.*(?:trace|module)|PyTorchFile|Script|FileReader|load_|dynamo|functorch|lazy|compile|cuda_load|dispatch|export|onnx|te$|nnc$|get_file)/;
+
 const FRAMEWORKS: ReadonlySet<string> = words('keras tensorflow tf_keras tf tensorflow_core');
 /** Loaders and file helpers of Keras and TensorFlow, in whatever module they stand. */
 const FRAMEWORK_HELPER =
@@ -211,7 +128,8 @@ export function mayBeDangerous(module: string): boolean {
     module === '__builtin__' ||
     FRAMEWORKS.has(root) ||
     NAMES.has(bare(module)) ||
-    MODULES.some((dangerous) => isBelow(module, dangerous))
+    isInModules(module) ||
+    module.split('.').some((part) => VENDORED.has(part))
   );
 }
 

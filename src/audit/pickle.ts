@@ -67,6 +67,10 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
         report(ledger, { ...facts, level: 'suspicious', rule: 'UNKNOWN_IMPORT' });
         continue;
       }
+      if (name === UFUNC && event.called && isPlainUfunc(run)) {
+        report(ledger, { ...facts, level: 'suspicious', rule: 'UNKNOWN_IMPORT' });
+        continue;
+      }
       const level = levelOfImport(module, event.written, name, role);
       if (level === null) continue;
       report(ledger, { ...facts, level, rule: level === 'dangerous' ? 'DANGEROUS_IMPORT' : 'UNKNOWN_IMPORT' });
@@ -183,6 +187,20 @@ function isPlainPartial(run: PickleRun): boolean {
     const [bound] = event.args ?? [];
     if (!isGlobal(bound) || !bound.event.resolved) return false;
     return levelOfImport(bound.module, bound.event.written, bound.name, bound.event.role) !== 'dangerous';
+  });
+}
+
+const UFUNC = '_ufunc_reconstruct';
+
+/** Whether NumPy's import by name fetches functions of NumPy or SciPy alone: its older versions wrote np.log1p so. */
+function isPlainUfunc(run: PickleRun): boolean {
+  return run.events.every((event) => {
+    if (event.name !== UFUNC || event.kind !== 'call') return true;
+    const [module, name, ...more] = event.args ?? [];
+    if (!event.resolved || more.length > 0 || typeof module !== 'string' || typeof name !== 'string') return false;
+    return (
+      /^(?:numpy|scipy\.special)(?:\.\w+)*$/.test(module) && /^[a-z]\w*$/.test(name) && !isDangerousName(module, name)
+    );
   });
 }
 

@@ -484,3 +484,71 @@ test('the reader of models refuses what the audit names', async () => {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+describe('names that run what they are given', () => {
+  // Each of these, called, runs text or bytes of the file, imports by a name of it, opens a path or starts a process.
+  test.each([
+    ['torch.fx.graph_module', 'reduce_graph_module'],
+    ['torch.fx.graph_module', '_exec_with_source'],
+    ['torch.fx.graph_module', '_forward_from_src'],
+    ['torch.fx.graph_module', '_method_from_src'],
+    ['torch.fx.graph_module', 'reduce_package_graph_module'],
+    ['torch.fx._lazy_graph_module', '_deserialize_lazy_graph_module'],
+    ['torch._utils', '_import_dotted_name'],
+    ['torch._C', '_jit_pass_inline'],
+    ['torch._C', 'import_ir_module'],
+    ['torch.export', 'load'],
+    ['torch.onnx.utils', 'export'],
+    ['tokenize', 'open'],
+    ['threading', 'Timer'],
+    ['_testcapi', 'run_in_subinterp'],
+    ['xml.etree.ElementTree', 'parse'],
+    ['numpy.core', '_ufunc_reconstruct'],
+    ['numpy.ma.core', 'fromfile'],
+    ['yaml', 'unsafe_load'],
+    ['ruamel.yaml', 'YAML'],
+    ['psutil', 'Popen'],
+    ['pexpect', 'spawn'],
+    ['gevent.subprocess', 'Popen'],
+    ['sklearn.externals.joblib', 'load'],
+    ['hydra.utils', 'instantiate'],
+    ['llvmlite.binding', 'load_library_permanently'],
+    ['cupy', 'RawKernel'],
+    ['transformers', 'AutoModel.from_pretrained'],
+    ['pandas.io.common', 'get_handle'],
+    ['sympy.core.sympify', 'sympify'],
+    ['jinja2', 'Template'],
+  ])('%s.%s is dangerous and cannot be allowed', async (module, name) => {
+    const audit = await auditBytes(wrap(call(module, name, text('x'))), 'x.pkl', { allow: [`${module}.${name}`] });
+    expect(audit.verdict).toBe('dangerous');
+    expect(namesOf(audit)).toContain(`${module}.${name}`);
+  });
+
+  test('classes of the same libraries that hold data are suspicious', async () => {
+    for (const [module, name] of [
+      ['torch._C', '_VariableFunctionsClass'],
+      ['torch.fx.node', 'Node'],
+      ['torch.nn.utils.rnn', 'PackedSequence'],
+      ['torch.distributed.checkpoint.metadata', 'Metadata'],
+      ['sklearn.externals.joblib.numpy_pickle', 'NumpyArrayWrapper'],
+      ['sklearn.datasets.base', 'Bunch'],
+      ['omegaconf.dictconfig', 'DictConfig'],
+      ['ruamel.yaml.comments', 'CommentedMap'],
+      ['pandas.core.frame', 'DataFrame'],
+      ['PIL.Image', 'Image'],
+      ['argparse', 'Namespace'],
+      ['zoneinfo', 'ZoneInfo'],
+      ['sympy.core.symbol', 'Symbol'],
+    ] as const) {
+      expect((await auditBytes(wrap(global(module, name)))).verdict, `${module}.${name}`).toBe('suspicious');
+    }
+  });
+
+  test("NumPy's function by name is what it names", async () => {
+    const ufunc = (module: string, name: string): Uint8Array =>
+      wrap(call('numpy.core', '_ufunc_reconstruct', text(module), text(name)));
+    expect((await auditBytes(ufunc('numpy.core._multiarray_umath', 'log1p'))).verdict).toBe('suspicious');
+    expect((await auditBytes(ufunc('os', 'system'))).verdict).toBe('dangerous');
+    expect((await auditBytes(ufunc('numpy', 'load'))).verdict).toBe('dangerous');
+  });
+});
