@@ -241,8 +241,9 @@ const SHOWN_BELOW: ReadonlySet<string> = new Set([
   'output_layers',
 ]);
 
-function attrsOf(layer: Layer): JsonObject {
-  if (!layer.container || layer.attrs.size === 0) return layer.attrs;
+function attrsOf(layer: Layer, dialect: Dialect): JsonObject {
+  // A module of PyTorch holds none of its children's settings.
+  if (!layer.container || layer.attrs.size === 0 || dialect !== 'keras') return layer.attrs;
   return new Map([...layer.attrs].filter(([key]) => !SHOWN_BELOW.has(key)));
 }
 
@@ -290,7 +291,7 @@ export function summarise(
       buffers: shown?.buffers ?? 0,
       bytes: shown?.bytes ?? 0,
       dtype: dtypeOf(layer),
-      attrs: attrsOf(layer),
+      attrs: attrsOf(layer, model.dialect),
       inputs: known ? (connections.sources.get(layer.path) ?? []) : null,
       weights: layer.weights.map(weightRow),
     };

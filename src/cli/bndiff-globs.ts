@@ -21,6 +21,9 @@ export function watchGlobs(options: Pick<BndiffOptions, 'frozen' | 'frozenFrom'>
         names.add(path);
         for (const [glob, matches] of open) if (fitsGlob(matches, path)) open.delete(glob);
       }
+      // Tensors outside the state belong to the model itself, which only a pattern for everything fits.
+      if ((side.constants?.length ?? 0) + (side.further?.length ?? 0) === 0) return;
+      for (const [glob, matches] of open) if (matches('')) open.delete(glob);
     },
     require() {
       const [glob] = open.keys();

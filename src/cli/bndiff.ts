@@ -31,6 +31,9 @@ function wantedValues(options: BndiffOptions, sides: readonly Side[]): CompareOp
   for (const side of sides) {
     if (options.deny.includes('statistics')) for (const path of pathsWith(side, 'statistic')) denied.add(path);
     if (options.deny.includes('counters')) for (const path of pathsWith(side, 'counter')) denied.add(path);
+    if (options.deny.includes('bn')) {
+      for (const { kind, path } of side.layers) if (kind === 'batch_norm') denied.add(path);
+    }
   }
   if (options.frozen.length === 0 && denied.size === 0) return null;
   const globs = options.frozen.map(globMatcher);

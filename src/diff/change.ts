@@ -172,6 +172,10 @@ export interface NotCompared {
     | 'ambiguous'
     | 'program'
     | 'constants'
+    | 'training'
+    | 'beside'
+    | 'inputs'
+    | 'tied'
     | 'optimizer';
   /** The attribute's name, or a reason in a word. */
   readonly name: string;

@@ -1,15 +1,21 @@
-import { EMPTY_OBJECT, isObject, type JsonObject } from '../ir/json.ts';
+import { EMPTY_OBJECT, isObject, type Json, type JsonObject } from '../ir/json.ts';
 import type { Change, NotCompared, Where } from './change.ts';
+import { compareModules, differInClass } from './compare-details.ts';
 import { leaveOut, ofOneWriter, type Work, weightPairs } from './compare-work.ts';
 import { defaultOf } from './config-facts.ts';
 import { sameFact } from './fact.ts';
 import type { LayerPair } from './pair.ts';
-import type { SideLayer, SideWeight } from './side.ts';
+import type { Side, SideLayer, SideWeight } from './side.ts';
 
 const MODEL: Where = { a: '', b: '', kind: 'model' };
 
 /** What the files' own configs say besides; an absent key is the default. */
-export function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void {
+export function compareConfig(work: Work, pair: LayerPair, at: Where): void {
+  if (work.a.dialect === 'torch') {
+    compareModules(work, pair, at);
+    return;
+  }
+  const { a, b } = pair;
   if (work.across || !a.known || !b.known) return;
   const [one, other] = [a.facts.get('config'), b.facts.get('config')];
   const left = isObject(one) ? one : EMPTY_OBJECT;
@@ -17,11 +23,6 @@ export function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void 
   for (const name of new Set([...left.keys(), ...right.keys()])) {
     const [before, after] = [left.get(name), right.get(name)];
     if (sameFact(before ?? null, after ?? null)) continue;
-    // A pickled module, TorchScript and an exported program each keep another part of a module's attributes.
-    if ((before === undefined || after === undefined) && !ofOneWriter(work)) {
-      leaveOut(work, 'attribute', name, before === undefined ? 'a' : 'b', a.path, before ?? after ?? null);
-      continue;
-    }
     work.changes.push({
       code: 'attribute',
       at,
@@ -32,12 +33,50 @@ export function compareConfig(work: Work, { a, b }: LayerPair, at: Where): void 
   }
 }
 
-/** The attributes of a whole module of PyTorch, which has no row of its own unless it owns tensors. */
+/** Class and attributes of the whole, which has no row of its own unless it owns tensors. */
 export function compareRoots(work: Work): void {
   const { a, b } = work;
-  if (a.rootFacts == null || b.rootFacts == null) return;
-  const pair: LayerPair = { a: modelLayer([], a.rootFacts), b: modelLayer([], b.rootFacts), by: 'path' };
-  compareConfig(work, pair, MODEL);
+  if (work.across) return;
+  const hasRow = [a, b].some(({ layers }) => layers.some((layer) => layer.path === ''));
+  if (!hasRow) compareRootClass(work);
+  const [before, after] = [a.rootFacts ?? null, b.rootFacts ?? null];
+  if (before === null && after === null) return;
+  const pair: LayerPair = { a: rootOf(a), b: rootOf(b), by: 'path' };
+  if (a.dialect === 'torch') {
+    if (!hasRow) compareModules(work, pair, MODEL);
+    return;
+  }
+  if (before !== null && after !== null) {
+    compareConfig(work, pair, MODEL);
+    return;
+  }
+  // A class of someone's own on one side only is a difference by itself, unless that side is a file of before.
+  if (a.rootType !== undefined && b.rootType !== undefined) return;
+  const told = (before ?? after)?.get('config');
+  for (const [name, value] of isObject(told) ? told : EMPTY_OBJECT) {
+    leaveOut(work, 'attribute', name, before === null ? 'a' : 'b', '', value);
+  }
+}
+
+function compareRootClass(work: Work): void {
+  const { a, b } = work;
+  const [before, after] = [a.rootType, b.rootType];
+  if (before === undefined || after === undefined) {
+    // Files of weights alone say nothing of a model.
+    const told: Json = before ?? after ?? null;
+    if (told !== null && a.dialect === 'keras' && a.architecture && b.architecture) {
+      leaveOut(work, 'attribute', 'class', before === undefined ? 'a' : 'b', '', told);
+    }
+    return;
+  }
+  const differ = a.dialect === 'torch' ? differInClass(work, before, after) : before !== after;
+  if (differ) work.changes.push({ code: 'kind', at: MODEL, before, after });
+}
+
+function rootOf({ rootFacts, rootType }: Side): SideLayer {
+  const layer = modelLayer([], rootFacts ?? EMPTY_OBJECT);
+  // A state_dict says nothing of its module, whatever else it holds.
+  return { ...layer, type: rootType ?? '', known: layer.known && rootType !== undefined };
 }
 
 /** Which side does not tell; null: both do, or neither has anything to tell. */
@@ -66,9 +105,16 @@ export function compareProgram(work: Work): void {
  */
 export function compareConstants(work: Work): LayerPair | null {
   const { a, b } = work;
-  if ((a.constants?.length ?? 0) + (b.constants?.length ?? 0) === 0) return null;
-  if (a.constants == null || b.constants == null) {
-    if (!work.across) leaveOut(work, 'constants', 'constants', a.constants == null ? 'a' : 'b', '');
+  // Those among attributes and other entries, which old lock files and summaries do not list.
+  const told = a.details === true && b.details === true;
+  const listOf = ({ constants, further = [] }: Side): readonly SideWeight[] | null =>
+    told && further.length > 0 ? [...(constants ?? []), ...further] : (constants ?? null);
+  const left = told ? 0 : (a.further?.length ?? 0) + (b.further?.length ?? 0);
+  if (left > 0 && !work.across) leaveOut(work, 'constants', 'constants', a.details === true ? 'b' : 'a', '');
+  const [ours, theirs] = [listOf(a), listOf(b)];
+  if ((ours?.length ?? 0) + (theirs?.length ?? 0) === 0) return null;
+  if (ours === null || theirs === null) {
+    if (!work.across) leaveOut(work, 'constants', 'constants', ours === null ? 'a' : 'b', '');
     return null;
   }
   // Code numbers its constants, a program names them.
@@ -76,7 +122,7 @@ export function compareConstants(work: Work): LayerPair | null {
     leaveOut(work, 'constants', 'constants', 'both', '');
     return null;
   }
-  const pair: LayerPair = { a: modelLayer(a.constants), b: modelLayer(b.constants), by: 'path' };
+  const pair: LayerPair = { a: modelLayer(ours), b: modelLayer(theirs), by: 'path' };
   const { both, removed, added } = weightPairs(pair);
   const gone = (code: 'tensor_added' | 'tensor_removed', weight: SideWeight): Change => {
     const { role, shape } = weight;

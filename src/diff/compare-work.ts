@@ -3,7 +3,7 @@ import type { Category, Change, NotCompared, Where } from './change.ts';
 import { sameFact } from './fact.ts';
 import type { LayerPair } from './pair.ts';
 import type { Side, SideLayer, SideWeight } from './side.ts';
-import { type Buffers, hashTensor, type Tolerance } from './values.ts';
+import { type Buffers, hashTensor, hasValues, type Tolerance } from './values.ts';
 import type { AllWires } from './wires.ts';
 
 export interface CompareOptions extends Tolerance {
@@ -67,9 +67,19 @@ export function leaveOut(
   if (entry.value !== undefined && !sameFact(entry.value, value)) entry.value = undefined;
 }
 
+/**
+ * The forms of a PyTorch file by what they keep of a module: a state_dict nothing, a pickled module its attributes,
+ * TorchScript and torch.export another part of them each. A lock file has the form of its model.
+ */
+export function formOf({ program, rootType }: Side): 'state' | 'module' | 'code' | 'export' {
+  if (program?.has('code') === true) return 'code';
+  if (program != null && program.size > 0) return 'export';
+  return rootType === undefined ? 'state' : 'module';
+}
+
 /** Whether an attribute that one side lacks is absent there: not between two forms of a PyTorch file. */
 export function ofOneWriter({ a, b }: Work): boolean {
-  return a.dialect !== 'torch' || a.from === 'lock' || b.from === 'lock' || a.format === b.format;
+  return a.dialect !== 'torch' || formOf(a) === formOf(b);
 }
 
 /** The calls of both sides; null: one of them keeps none. */
@@ -109,9 +119,9 @@ export function weightPairs(pair: LayerPair): {
   return { both, removed, added: pair.b.weights.filter((weight) => !ours.has(weight.role)) };
 }
 
-/** The SHA-256 that a file keeps, or that of the dense values; null: there is neither. */
+/** The SHA-256 that a file keeps, or that of the values; null: there is neither. */
 export async function hashOf(weight: SideWeight, buffers: Buffers, signal?: AbortSignal): Promise<string | null> {
   if (weight.sha256 !== null) return weight.sha256;
-  if (weight.tensor === null || weight.tensor.encoding.kind !== 'dense') return null;
+  if (weight.tensor === null || !hasValues(weight.tensor)) return null;
   return hashTensor(weight.tensor, buffers, signal);
 }

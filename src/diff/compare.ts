@@ -1,9 +1,10 @@
 import { type Count, minus, plus, total } from '../account/count.ts';
 import type { PairExplanation } from '../account/explain-pair.ts';
-import { isList, type Json } from '../ir/json.ts';
+import { isList, type Json, type JsonObject } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
 import type { Shape } from '../ir/model.ts';
 import { type Category, type Change, categoriesOf, type NotCompared, type Where } from './change.ts';
+import { compareBeside, compareSummaries, differInClass } from './compare-details.ts';
 import { compareConfig, compareConstants, compareProgram, compareRoots } from './compare-model.ts';
 import { compareAllValues, type ValueTally } from './compare-values.ts';
 import { compareOrder, compareWiring } from './compare-wiring.ts';
@@ -19,6 +20,7 @@ import {
   wiresOfBoth,
 } from './compare-work.ts';
 import { sameFact } from './fact.ts';
+import { isTorchNn } from './module-facts.ts';
 import { type ContentOf, type LayerPair, type Pairing, pairLayers } from './pair.ts';
 import {
   ASSETS,
@@ -106,6 +108,8 @@ export async function compareSides(
     leaveOut(work, 'attribute', 'class of the model', a.rootFacts == null ? 'a' : 'b', '');
   }
   compareRoots(work);
+  compareSummaries(work);
+  compareBeside(work);
   compareProgram(work);
   const constants = compareConstants(work);
   for (const layer of pairing.ambiguous) leaveOut(work, 'ambiguous', 'order', 'both', layer.path);
@@ -174,6 +178,9 @@ function compareEnds(work: Work, partners: ReadonlyMap<string, string>): void {
     work.changes.push({ code: 'inputs', at, before: a.inputShapes, after: b.inputShapes });
   }
   if (a.inputDtypes !== undefined && b.inputDtypes !== undefined) compareInputTypes(work, a.inputDtypes, b.inputDtypes);
+  // Lock files of before do not keep them.
+  else if (a.from === 'lock' && b.inputDtypes !== undefined) leaveOut(work, 'inputs', 'types', 'a', '');
+  else if (b.from === 'lock' && a.inputDtypes !== undefined) leaveOut(work, 'inputs', 'types', 'b', '');
   // Calls say more of the outputs than the names of their layers.
   if (wiresOfBoth(work) !== null) return;
   if (a.outputs !== null && b.outputs !== null) {
@@ -190,7 +197,8 @@ function compareInputTypes(work: Work, before: readonly (string | null)[], after
   const hasLayers = (side: Side): boolean => side.layers.some((layer) => layer.kind === 'input');
   if (hasLayers(work.a) && hasLayers(work.b)) return;
   // Before Keras 3 a Sequential without an InputLayer has the type of its first layer here.
-  if (generationOf(work.a) !== generationOf(work.b)) return;
+  const isLock = work.a.from === 'lock' || work.b.from === 'lock';
+  if (!isLock && generationOf(work.a) !== generationOf(work.b)) return;
   for (const [index, type] of before.entries()) {
     const other = after[index] ?? null;
     if (type === null || other === null || type === other) continue;
@@ -328,6 +336,9 @@ const SWITCHES: ReadonlyMap<string, readonly string[]> = new Map([
   ['center', ['beta', 'bias']],
 ]);
 
+/** Facts in a file's own words, which have comparisons of their own. */
+const OWN_WORDS: ReadonlySet<string> = new Set(['config', 'details', 'training', 'trainingFlag']);
+
 /** Attributes that repeat a tensor's size, by what they count. */
 const SIZES: ReadonlySet<string> = new Set(['filters', 'units', 'kernelSize', 'inputDim', 'outputDim', 'numFeatures']);
 
@@ -345,6 +356,8 @@ function compareLayer(
     if (!a.known && (b.known || a.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'a', a.path);
     else if (!b.known && (a.known || b.kind === 'unknown')) leaveOut(work, 'layer', 'kind', 'b', a.path);
     else work.changes.push({ code: 'kind', at, before: a.type || a.kind, after: b.type || b.kind });
+  } else if (work.a.dialect === 'torch' && work.b.dialect === 'torch') {
+    compareClasses(work, pair, at);
   } else if (a.kind === 'unknown' && a.type !== '' && b.type !== '' && !sameClass(work, a.type, b.type)) {
     work.changes.push({ code: 'kind', at, before: a.type, after: b.type });
   }
@@ -370,6 +383,18 @@ function lacksConfig(work: Work, { a, b }: LayerPair): boolean {
     return false;
   leaveOut(work, 'attribute', 'settings', a.facts.has('config') ? 'b' : 'a', a.path);
   return true;
+}
+
+/** Another class may compute something else; two of torch.nn that are of one kind differ in what their settings say. */
+function compareClasses(work: Work, { a, b }: LayerPair, at: Where): void {
+  if (!differInClass(work, a.type, b.type)) return;
+  const isTold = isTorchNn(a.type) && isTorchNn(b.type) && !sameFact(normOf(a), normOf(b));
+  if (!isTold) work.changes.push({ code: 'kind', at, before: a.type, after: b.type });
+}
+
+/** The neutral facts alone. */
+function normOf({ facts }: SideLayer): JsonObject {
+  return new Map([...facts].filter(([key]) => !OWN_WORDS.has(key)));
 }
 
 /** Keras 3 writes `package>Class` in one container and `Class` in the other; TorchScript may leave out the module. */
@@ -456,7 +481,7 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
   const both = a.known && b.known;
   for (const name of names) {
     // Files of older releases of this program hold facts that are derived ones by now.
-    if (name === 'config' || name === WHOLE || DERIVED.has(name)) continue;
+    if (OWN_WORDS.has(name) || name === WHOLE || DERIVED.has(name)) continue;
     // A Bidirectional settles it for both directions; only Keras 3 writes it down.
     if (name === 'zeroOutputForMask' && inside === 'bidirectional') continue;
     const before = a.facts.get(name);

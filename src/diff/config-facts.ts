@@ -6,8 +6,8 @@ import { withOnnxDefaults } from '../layers/onnx-defaults.ts';
 import { formatFact, sameFact } from './fact.ts';
 
 /** Attributes that notes which of them someone asked for. */
-class Asked extends Map<string, Json> {
-  readonly asked = new Set<string>();
+export class Asked extends Map<string, Json> {
+  readonly asked: Set<string> = new Set();
 
   override get(key: string): Json | undefined {
     this.asked?.add(key);
@@ -30,14 +30,6 @@ const KERAS_BOOKKEEPING = new Set([
   // How it is computed, not what.
   ...['implementation', 'unroll', 'consume_less', 'rng_type', 'synchronized', 'softmax_robust_masking'],
   ...['mode_type', 'output_mask', 'output_mask_type', 'node_indices', 'tensor_indices', 'lora_rank', 'lora_alpha'],
-]);
-
-/** What torch.nn's modules keep besides their settings: sizes that the tensors tell, and leftovers of old releases. */
-const TORCH_BOOKKEEPING = new Set([
-  ...['training', 'dump_patches', 'call_super_init', 'inplace', 'device', 'dtype', 'activation_relu_or_gelu'],
-  ...['in_features', 'out_features', 'in1_features', 'in2_features', 'in_channels', 'out_channels', 'num_features'],
-  ...['num_embeddings', 'embedding_dim', 'embed_dim', 'kdim', 'vdim', 'head_dim', 'normalized_shape', 'transposed'],
-  ...['input_size', 'hidden_size', 'num_chunks', 'mode', 'bias', 'sparse', 'name', 'scale_grad_by_freq'],
 ]);
 
 /** Keys of which a family keeps less than the whole. */
@@ -87,7 +79,7 @@ function plainFact(type: string, key: string, value: Json): Json {
 }
 
 /** Longer lists, such as vocabularies, are kept by their content's digest. */
-const LISTED = 16;
+export const LISTED = 16;
 
 function flatten(value: Json): Json {
   if (typeof value === 'number') return shortest(value);
@@ -103,7 +95,7 @@ function flatten(value: Json): Json {
 }
 
 /** 64 bits of FNV-1a: enough to tell two texts of one file's history apart. */
-function digest(text: string): string {
+export function digest(text: string): string {
   let hash = 0xcbf29ce484222325n;
   for (const byte of new TextEncoder().encode(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
   return hash.toString(16).padStart(16, '0');
@@ -124,12 +116,11 @@ export function configFacts(
 ): JsonObject {
   if (dialect === 'onnx') return nodeFacts(family, type, attrs);
   const facts = new Map<string, Json>();
-  if (attrs.size === 0) return facts;
-  const bookkeeping = dialect === 'keras' ? KERAS_BOOKKEEPING : TORCH_BOOKKEEPING;
+  if (attrs.size === 0 || dialect !== 'keras') return facts;
   const watched = new Asked(attrs);
   family.normalise(type, watched, dialect, version, backend);
   for (const [key, value] of attrs) {
-    if (bookkeeping.has(key) || (watched.asked.has(key) && !READ_IN_PART.has(key))) continue;
+    if (KERAS_BOOKKEEPING.has(key) || (watched.asked.has(key) && !READ_IN_PART.has(key))) continue;
     if (/_(?:initializer|regularizer|constraint)$/.test(key)) continue;
     const name = LATER_KEYS.get(key) ?? key;
     const fact = plainFact(type, name, value);

@@ -13,7 +13,7 @@ import {
 } from '../ir/json.ts';
 import type { Shape } from '../ir/model.ts';
 import { formatLines } from './fact.ts';
-import { countsOf, nameOf, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
+import { countsOf, nameOf, RAW, type Rule, type Side, type SideLayer, type SideWeight } from './side.ts';
 import {
   classOf,
   countAt,
@@ -102,7 +102,7 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
   const buffers = newBuffers();
   const layers: Json[] = [];
   const lockedRow = async (weight: SideWeight, hash: boolean): Promise<Json> => {
-    const readable = weight.tensor !== null && weight.tensor.encoding.kind === 'dense' && hasValues(weight.tensor);
+    const readable = weight.tensor !== null && hasValues(weight.tensor);
     const sha256 =
       hash && readable && weight.tensor !== null ? await hashTensor(weight.tensor, buffers, options.signal) : undefined;
     return object({
@@ -116,7 +116,8 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     });
   };
   const constants: Json[] = [];
-  for (const weight of side.constants ?? []) constants.push(await lockedRow(weight, options.hash('')));
+  const all = [...(side.constants ?? []), ...(side.further ?? [])];
+  for (const weight of all) constants.push(await lockedRow(weight, options.hash('')));
   for (const layer of side.layers) {
     const weights: Json[] = [];
     const hash = options.hash(layer.path);
@@ -170,10 +171,12 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
     architecture: side.architecture,
     chain: side.chain,
     inputShapes: side.inputShapes === null ? undefined : (side.inputShapes as Json),
+    inputDtypes: side.inputDtypes === undefined ? undefined : side.inputDtypes,
     outputs: side.outputs === null ? undefined : side.outputs.map(renamed),
     wires: side.wires == null ? undefined : wiresJson(side.wires, renamed),
     program: side.program == null ? undefined : new Map(side.program),
-    constants: side.constants == null ? undefined : constants,
+    constants: side.constants == null && all.length === 0 ? undefined : constants,
+    details: side.details === true ? true : undefined,
     layers,
   });
   return `${formatLines(json)}\n`;
@@ -182,6 +185,13 @@ export async function lockText(side: Side, options: LockOptions): Promise<string
 function tiedName(tied: string, renamed: (path: string) => string): string {
   const space = tied.lastIndexOf(' ');
   return `${renamed(tied.slice(0, space))}${tied.slice(space)}`;
+}
+
+/** Lock files of before keep the attributes of a class of PyTorch that they do not know beside the neutral ones. */
+function factsAt(layer: JsonObject, dialect: Side['dialect'], kind: SideLayer['kind'], json: JsonObject): JsonObject {
+  const facts = objectAt(layer, 'facts') ?? EMPTY_OBJECT;
+  const isOld = dialect === 'torch' && booleanAt(json, 'details') !== true && RAW.has(kind);
+  return isOld && facts.size > 0 ? new Map([['config', facts]]) : facts;
 }
 
 /** A lock file as a side; it has no values, only the hashes it keeps. Throws BnsumError MALFORMED or UNSUPPORTED. */
@@ -216,7 +226,7 @@ export function sideOfLock(label: string, json: Json): Side {
       known: booleanAt(layer, 'known') === true,
       trainable: booleanAt(layer, 'trainable') ?? null,
       policy: stringAt(layer, 'policy') ?? null,
-      facts: objectAt(layer, 'facts') ?? EMPTY_OBJECT,
+      facts: factsAt(layer, dialect, kind, json),
       outputShape: shapeAt(layer.get('outputShape')),
       inputs: stringsAt(layer, 'inputs'),
       weights: (listAt(layer, 'weights') ?? []).map((weight, at) =>
@@ -231,6 +241,7 @@ export function sideOfLock(label: string, json: Json): Side {
   const gap = gapOf(counts, layers, dialect);
   if (gap !== null) throw wrong('totals', gap);
   const shapes = listAt(json, 'inputShapes');
+  const dtypes = listAt(json, 'inputDtypes');
   const rootType = stringAt(objectAt(json, 'model'), 'type');
   return {
     label,
@@ -245,6 +256,7 @@ export function sideOfLock(label: string, json: Json): Side {
     architecture: booleanAt(json, 'architecture') === true,
     chain: booleanAt(json, 'chain') === true,
     inputShapes: shapes === undefined ? null : shapes.map(plainShape),
+    ...(dtypes === undefined ? {} : { inputDtypes: dtypes.map((one) => (typeof one === 'string' ? one : null)) }),
     outputs: stringsAt(json, 'outputs'),
     wires: wiresAt(json.get('wires')),
     ...(rootType === undefined ? {} : { rootType }),
@@ -252,6 +264,7 @@ export function sideOfLock(label: string, json: Json): Side {
     program: programAt(json),
     constants:
       listAt(json, 'constants')?.map((weight, at) => lockedWeight(weight, '', label, `constants[${at}]`)) ?? null,
+    details: booleanAt(json, 'details') === true,
     model: null,
     accounting: null,
   };

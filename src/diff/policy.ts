@@ -155,8 +155,8 @@ function frozenBreaches(comparison: Comparison, glob: string, aliases: Aliases |
   ];
 }
 
-/** Categories that only reading the values can answer. */
-export const VALUE_CATEGORIES: ReadonlySet<Category> = new Set(['values', 'statistics', 'counters']);
+/** Categories that only reading the values can answer; of a BatchNorm the values are the most of it. */
+export const VALUE_CATEGORIES: ReadonlySet<Category> = new Set(['values', 'statistics', 'counters', 'bn']);
 
 /** A swap names its two tensors and not their class: a mean and a variance, or one of them with a weight. */
 function belongsTo(change: Change, category: Category): boolean {

@@ -4,12 +4,13 @@ import type { Count } from '../account/count.ts';
 import { countElements } from '../ir/build.ts';
 import { EMPTY_OBJECT, isList, isObject, type Json, type JsonObject, objectAt, stringAt } from '../ir/json.ts';
 import type { Kind } from '../ir/kind.ts';
-import type { Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
+import type { Beside, Details, Dialect, Layer, Model, NormValue, Shape, Tensor, WeightClass } from '../ir/model.ts';
 import { shortest } from '../layers/decimal.ts';
 import type { Family } from '../layers/family.ts';
 import { familyOfKind } from '../layers/registry.ts';
 import { configFacts } from './config-facts.ts';
 import { formatFact } from './fact.ts';
+import { moduleFacts, trainingFacts } from './module-facts.ts';
 import { kerasName, type LayerName, torchName } from './names.ts';
 import { type AllWires, wiresOf } from './wires.ts';
 
@@ -118,6 +119,12 @@ export interface Side {
   readonly program?: ReadonlyMap<string, string> | null;
   /** Tensors that are no part of the state; null or absent: the file cannot tell. */
   readonly constants?: readonly SideWeight[] | null;
+  /** Whether attributes of any kind are told, and the tensors among them; absent: only plain settings. */
+  readonly details?: boolean;
+  /** Tensors among attributes and other entries, where they are not in `constants`. */
+  readonly further?: readonly SideWeight[];
+  /** What lies beside the model in its file; null or absent: not told. */
+  readonly beside?: ReadonlyMap<string, Beside> | null;
   readonly model: Model | null;
   readonly accounting: Accounting | null;
 }
@@ -141,7 +148,7 @@ const NOT_A_FACT =
   /^(?:name|trainable|dtype|build_config|batch_input_shape|batch_shape|shared_object_id|layers|layer|cell|cells|forward_layer|backward_layer|input_layers|output_layers|training|.*_initializer|init)$/;
 
 /** Kinds of which no family knows the attributes. */
-const RAW: ReadonlySet<Kind> = new Set(['lambda', 'unknown', 'wrapper']);
+export const RAW: ReadonlySet<Kind> = new Set(['lambda', 'unknown', 'wrapper']);
 
 function factOf(value: NormValue | Json): Json {
   if (typeof value === 'number') return shortest(value);
@@ -276,12 +283,49 @@ export function describedFacts(
   { dialect, version, backend }: { readonly dialect: Dialect; readonly version: string; readonly backend: string },
 ): JsonObject {
   const { kind, type, norm, attrs } = layer;
+  if (dialect === 'torch') return describedModule(layer, rank, version, backend);
   const facts = factsOf(kind, norm, attrs, rank, dialect);
-  const family = kind === 'model' && dialect === 'torch' ? CONTAINER : familyOfKind(kind);
+  const family = familyOfKind(kind);
   if (family === undefined || RAW.has(kind)) return facts;
   const config = configFacts(family, type, attrs, dialect, version, backend);
   // A node without further attributes tells that it has none, unlike a lock file of an older release.
   return config.size === 0 && (dialect !== 'onnx' || type === '') ? facts : new Map([...facts, ['config', config]]);
+}
+
+/** The facts of a module of PyTorch, whose own words all stand under `config`. */
+function describedModule(
+  { kind, type, norm, attrs }: Pick<Layer, 'kind' | 'type' | 'norm' | 'attrs'>,
+  rank: number | null,
+  version: string,
+  backend: string,
+): JsonObject {
+  const family = RAW.has(kind) || kind === 'model' ? CONTAINER : (familyOfKind(kind) ?? CONTAINER);
+  const facts = family === CONTAINER ? EMPTY_OBJECT : factsOf(kind, norm, EMPTY_OBJECT, rank, 'torch');
+  const config = moduleFacts(family, type, attrs, version, backend);
+  return config.size === 0 ? facts : new Map([...facts, ['config', config]]);
+}
+
+/**
+ * What only the file itself tells of a module: attributes that are no plain settings, under `details`, and the training
+ * flag where it bears on what is computed.
+ */
+function withDetails(
+  facts: JsonObject,
+  { kind, type, attrs }: Pick<Layer, 'kind' | 'type' | 'attrs'>,
+  found: JsonObject | undefined,
+  hasCode: boolean,
+): JsonObject {
+  const details = new Map(found ?? []);
+  const read = details.get('training');
+  details.delete('training');
+  // Code says by itself whether it reads the flag.
+  const training = !hasCode
+    ? trainingFacts(kind, type, attrs, details)
+    : typeof read === 'boolean'
+      ? new Map([['training', read]])
+      : undefined;
+  if (details.size === 0 && training === undefined) return facts;
+  return new Map([...facts, ...(training ?? []), ...(details.size === 0 ? [] : [['details', details] as const])]);
 }
 
 /** Axis 3 of four is the same axis as -1. */
@@ -391,13 +435,17 @@ function ownClassFacts({ origin }: Model): JsonObject | null {
   return new Map([['config', facts]]);
 }
 
-function rootFactsOf(model: Model): JsonObject | null {
+function rootFactsOf(model: Model, details: Details | undefined): JsonObject | null {
   if (model.dialect === 'keras') return ownClassFacts(model);
   const { origin, layers, dialect, producer } = model;
   const { rootType, rootAttrs } = origin;
+  // Entries of a state_dict that are no tensors.
+  const own = details?.facts.get('');
+  if (rootType === undefined && own !== undefined) return new Map([['details', own]]);
   if (rootType === undefined || rootAttrs === undefined || layers.some((layer) => layer.path === '')) return null;
   const root = { kind: 'model' as const, type: rootType, norm: {}, attrs: rootAttrs };
-  const facts = describedFacts(root, null, { dialect, ...producer });
+  const plain = describedFacts(root, null, { dialect, ...producer });
+  const facts = withDetails(plain, root, own, origin.program?.has('code') === true);
   // A module without settings tells that it has none.
   return facts.size === 0 ? new Map([['config', EMPTY_OBJECT]]) : facts;
 }
@@ -434,6 +482,8 @@ export function sideOfModel(label: string, model: Model): Side {
   const connections = connect(model);
   const known = model.graphs.size > 0;
   const owners = new Map<string, string>();
+  const details = model.origin.details?.();
+  const hasCode = model.origin.program?.has('code') === true;
   const root = model.graphs.get('');
   const producers = new Map<number, string>();
   for (const call of root?.calls ?? []) for (const output of call.outputs) producers.set(output, call.layer ?? call.op);
@@ -464,7 +514,12 @@ export function sideOfModel(label: string, model: Model): Side {
       trainable: layer.trainable,
       policy: policyOf(layer.attrs.get('dtype')),
       facts: withAssets(
-        describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),
+        withDetails(
+          describedFacts(layer, rankOf(outputShape), { dialect: model.dialect, ...model.producer }),
+          layer,
+          details?.facts.get(layer.path),
+          hasCode || model.dialect !== 'torch',
+        ),
         layer.assets,
       ),
       outputShape,
@@ -476,6 +531,7 @@ export function sideOfModel(label: string, model: Model): Side {
     };
   });
   const { bytes } = accounting;
+  const rootType = model.origin.rootType;
   return {
     label,
     from: 'model',
@@ -492,10 +548,13 @@ export function sideOfModel(label: string, model: Model): Side {
     ...(root === undefined ? {} : { inputDtypes: root.inputs.map((id) => root.values[id]?.dtype ?? null) }),
     outputs: outputs === undefined || outputs.includes('') ? null : outputs,
     wires: wiresOf(model),
-    ...(model.origin.rootType === undefined ? {} : { rootType: model.origin.rootType }),
-    rootFacts: rootFactsOf(model),
+    ...(rootType === undefined ? {} : { rootType }),
+    rootFacts: rootFactsOf(model, details),
     program: programOf(model),
     constants: model.origin.constants?.map(constantOf) ?? null,
+    further: details?.constants.map(constantOf) ?? [],
+    details: details !== undefined,
+    beside: model.origin.beside?.() ?? null,
     model,
     accounting,
   };

@@ -1,4 +1,4 @@
-import { codec } from '../bytes/codec.ts';
+import { codec, type Hasher } from '../bytes/codec.ts';
 import { bitsOf, type DType, familyOf } from '../ir/dtype.ts';
 import type { Tensor } from '../ir/model.ts';
 import { BlockBuffer, readBlocks, slabsOf } from '../ir/slabs.ts';
@@ -423,6 +423,38 @@ function elementText(
 /** SHA-256 of a tensor's dense bytes in C order, little-endian. */
 export async function hashTensor(tensor: Tensor, buffers: Buffers, signal?: AbortSignal): Promise<string> {
   const hash = codec().sha256();
+  const { encoding } = tensor;
+  if (encoding.kind === 'sparse') {
+    // The parts one after the other, each behind what it is.
+    hash.update(words(`${encoding.layout} ${tensor.shape.join('x')}`));
+    for (const [name, part] of encoding.parts) await hashPart(hash, name, part, buffers, signal);
+    return hash.digest();
+  }
+  if (encoding.kind === 'quantised') {
+    hash.update(words(`${encoding.scheme} ${encoding.axis ?? ''} ${tensor.dtype}`));
+    for (const [name, part] of [
+      ['scale', encoding.scale],
+      ['zero point', encoding.zeroPoint],
+    ] as const) {
+      if (typeof part === 'number') hash.update(words(`${name} ${part}`));
+      else await hashPart(hash, name, part, buffers, signal);
+    }
+  }
   for await (const block of readBlocks(tensor, buffers.a, BLOCK_BYTES, signal)) hash.update(block);
   return hash.digest();
+}
+
+function words(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\n`);
+}
+
+async function hashPart(
+  hash: Hasher,
+  name: string,
+  part: Tensor,
+  buffers: Buffers,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  hash.update(words(`${name} ${part.dtype} ${part.shape.join('x')}`));
+  for await (const block of readBlocks(part, buffers.a, BLOCK_BYTES, signal)) hash.update(block);
 }

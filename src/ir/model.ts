@@ -157,6 +157,22 @@ export interface Producer {
   readonly backend: string;
 }
 
+/** What a file says of its modules beyond plain settings, for comparing. */
+export interface Details {
+  /** Module path ('' is the whole) to names and texts; null: a value that could not be read. */
+  readonly facts: ReadonlyMap<string, import('./json.ts').JsonObject>;
+  /** Tensors among them; like `constants` they count in no total. */
+  readonly constants: readonly Tensor[];
+}
+
+/** Something that lies beside the model in its file. */
+export interface Beside {
+  /** Equal texts are equal contents, the values of tensors aside; null: it could not be read. */
+  readonly text: string | null;
+  /** Whether it holds tensors, whose values are in no text. */
+  readonly tensors: boolean;
+}
+
 export interface Origin {
   readonly config?: import('./json.ts').Json;
   readonly trainingConfig?: import('./json.ts').Json;
@@ -177,6 +193,13 @@ export interface Origin {
    * 'program' of torch.export) to what works out its SHA-256. Absent: it holds nothing of it.
    */
   readonly program?: ReadonlyMap<string, () => string>;
+  /**
+   * Works out what PyTorch's modules keep besides `attrs`: hooks, private attributes, functions, objects, lists of
+   * tensors; and the entries of a state_dict that are no tensors. Absent: the file cannot tell.
+   */
+  readonly details?: () => Details;
+  /** Works out what lies beside the model in its file, by name; the optimizer is apart. Absent: nothing does. */
+  readonly beside?: () => ReadonlyMap<string, Beside>;
 }
 
 /** A model file of any format: layers with lazy tensors, graphs where the file has them, and where it comes from. */

@@ -28,7 +28,9 @@ function casesOf(report: DiffReport): readonly Case[] {
       )
       .map(({ line }) => lineText(line));
   const counted = report.refused && report.breaches.length === 0;
-  const cases: Case[] = [{ name: 'architecture', failures: counted ? of(false) : [] }];
+  // Totals may differ where no layer does.
+  const totals = report.comparison.changes.length === 0 ? [verdictText(report)] : [];
+  const cases: Case[] = [{ name: 'architecture', failures: counted ? [...of(false), ...totals] : [] }];
   if (report.comparison.values !== null) cases.push({ name: 'values', failures: counted ? of(true) : [] });
   const troubles = report.comparison.troubles.map((trouble) => trouble.message);
   if (troubles.length > 0) cases.push({ name: 'complete', failures: troubles });

@@ -71,7 +71,7 @@ export function ruleCount(rule: Rule, count: Count | null): string {
 export function factText(value: Json): string {
   if (value === null) return 'none';
   if (typeof value === 'boolean') return value ? 'on' : 'off';
-  if (typeof value === 'string') return showName(value);
+  if (typeof value === 'string') return value === '' ? "''" : showName(value);
   if (value instanceof Map && typeof value.get('function') === 'string') {
     const rest = [...value].filter(([key, one]) => key !== 'function' && one !== null && one !== 0);
     const args = rest.map(([key, one]) => `${key} ${factText(one as Json)}`).join(', ');
@@ -176,6 +176,7 @@ const CLASS_WORDS: ReadonlyMap<string, string> = new Map([
 const PROGRAM_WORDS: ReadonlyMap<string, string> = new Map([
   ['code', 'TorchScript code'],
   ['program', 'exported program'],
+  ['exported', 'exported program'],
 ]);
 
 function rolesText(roles: readonly string[]): string {
@@ -517,13 +518,22 @@ const NOT_COMPARED: Readonly<Record<NotCompared['what'], (name: string) => strin
   attribute: (name) => ATTRIBUTE_WORDS.get(name) ?? showName(name),
   trainable: () => 'trainability',
   architecture: () => 'layers without weights',
-  wiring: (name) => (name === 'order' ? 'order of the layers' : 'connections between the layers'),
+  wiring: (name) =>
+    name === 'order'
+      ? 'order of the layers'
+      : name === 'calls'
+        ? 'operations, their arguments and the order of what is read'
+        : 'connections between the layers',
   values: () => 'values',
   layer: () => 'kind of layer',
   policy: () => 'dtype policy',
   ambiguous: () => 'which layer is which, where several fit (they were paired in order)',
   program: () => 'the computation (TorchScript code, exported program)',
   constants: () => 'tensors outside the state (constants, buffers that are not saved)',
+  training: () => 'the training flag, which differs',
+  beside: (name) => showName(name),
+  inputs: (name) => (name === 'types' ? 'types of the inputs' : 'inputs and outputs of the model'),
+  tied: () => 'which tensors are one',
   optimizer: () => 'optimizer',
 };
 
@@ -553,20 +563,36 @@ function notComparedGroup(group: readonly NotCompared[]): string {
   }
   if ((first.what === 'program' || first.what === 'constants') && first.silent === 'both')
     return `${what}: the two files keep it in different forms`;
+  if (first.what === 'beside')
+    return `beside the model, ${listNames(group.map(({ name }) => name))}: ${besideText(first)}`;
+  if (first.what === 'training') return `${what}: only the code of the class tells whether it matters`;
   if (first.silent === 'both') return `${what}: neither file tells`;
   return `${what}: only the ${first.silent === 'a' ? 'second' : 'first'} file tells`;
 }
+
+function besideText({ silent, value }: NotCompared): string {
+  if (silent !== 'both') return `only the ${silent === 'a' ? 'second' : 'first'} file has it`;
+  return value === 'tensors' ? 'its tensors are not compared' : 'the two files differ there';
+}
+
+/** What has words of its own. */
+const APART: ReadonlySet<NotCompared['what']> = new Set(['ambiguous', 'beside', 'training', 'wiring']);
 
 /** What was not compared, one line for each set of layers. */
 export function notComparedLines(all: readonly NotCompared[]): readonly string[] {
   const groups = new Map<string, NotCompared[]>();
   for (const one of all) {
-    const key = `${one.what === 'ambiguous'} ${one.what === 'wiring'} ${one.silent} ${one.layers.join('\n')}`;
+    const key = `${APART.has(one.what) ? one.what : ''} ${one.name === 'order'} ${one.what === 'beside' ? String(one.value) : ''} ${one.silent} ${one.layers.join('\n')}`;
     const list = groups.get(key);
     if (list) list.push(one);
     else groups.set(key, [one]);
   }
   return [...groups.values()].map(notComparedGroup);
+}
+
+/** The model itself has an empty path. */
+function layerName(path: string): string {
+  return path === '' ? 'the model' : path;
 }
 
 export function breachText(breach: Breach): string {
@@ -581,9 +607,9 @@ export function breachText(breach: Breach): string {
     case 'denied':
       return `denied: ${breach.category} (${breach.changes === 1 ? '1 change' : `${breach.changes} changes`})`;
     case 'frozen':
-      return `frozen ${showName(breach.glob)}: ${listNames(breach.layers)} changed`;
+      return `frozen ${showName(breach.glob)}: ${listNames(breach.layers.map(layerName))} changed`;
     case 'frozen_unknown':
-      return `frozen ${showName(breach.glob)}: the values of ${listNames(breach.layers)} cannot be compared`;
+      return `frozen ${showName(breach.glob)}: the values of ${listNames(breach.layers.map(layerName))} cannot be compared`;
     case 'unknown':
       return `not everything is known: ${listNames(breach.names)}`;
   }

@@ -146,8 +146,8 @@ describe('modules of PyTorch', () => {
 
   test.each([
     ['TransformerEncoderLayer', 'model', { norm_first: false }, { norm_first: true }, 'x norm_first off → on'],
-    ['AvgPool2d', 'avg_pool', { divisor_override: null }, { divisor_override: 3 }, 'x divisor_override 0 → 3'],
-    ['Embedding', 'embedding', { max_norm: null }, { max_norm: 1 }, 'x max_norm 0 → 1'],
+    ['AvgPool2d', 'avg_pool', { divisor_override: null }, { divisor_override: 3 }, 'x divisor_override none → 3'],
+    ['Embedding', 'embedding', { max_norm: null }, { max_norm: 1 }, 'x max_norm none → 1'],
   ] as const)('%s', async (type, kind, before, after, line) => {
     const side = (attrs: Config) => module(type, kind, { training: true, ...attrs });
     expect(linesOf(await compare(side(before), side(after), STRUCTURE))).toEqual([line]);

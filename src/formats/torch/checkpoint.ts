@@ -1,7 +1,8 @@
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
 import { BnsumError } from '../../ir/error.ts';
-import type { Tensor } from '../../ir/model.ts';
+import type { Beside, Details, Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
+import { describeBeside, describeEntries, describeModules, namesByIdentity } from './module-details.ts';
 import {
   isModuleValue,
   isScriptObject,
@@ -346,6 +347,43 @@ export interface CheckpointContents {
   readonly diagnostics: readonly Diagnostic[];
   /** Buffers that a module keeps out of its state; absent for a state_dict, which cannot tell. */
   readonly constants?: readonly Tensor[];
+  readonly details?: () => Details;
+  readonly beside?: () => ReadonlyMap<string, Beside>;
+}
+
+/**
+ * What lies beside the chosen candidate, from the top of the file down to it; optimizers are apart. Only these values are
+ * kept for later: a state_dict is read by then.
+ */
+function besideOf(root: PickleValue, chosen: Candidate): readonly (readonly [string, PickleValue])[] {
+  if (chosen.kind === 'scattered') return [['values', root]];
+  const found: (readonly [string, PickleValue])[] = [];
+  let value: PickleValue | undefined = chosen.name === ROOT ? undefined : root;
+  let prefix = '';
+  for (let depth = 1; value !== undefined && value !== chosen.value && depth <= DEPTH + 1; depth += 1) {
+    let below: PickleValue | undefined;
+    const before: string = prefix;
+    for (const [key, inner] of entriesIn(value)) {
+      const name = before + key;
+      if (name === chosen.name || chosen.name.startsWith(`${name}.`)) {
+        below = inner;
+        prefix = `${name}.`;
+      } else if (!isOptimizer(key, inner, depth)) found.push([name, inner]);
+    }
+    value = below;
+  }
+  return found;
+}
+
+/** Every entry of a dict, list, tuple or plain object by the name that `below` gives it. */
+function* entriesIn(value: PickleValue): Generator<readonly [string, PickleValue]> {
+  const dict = isDict(value) ? value : stateOf(value);
+  const entries: Iterable<readonly [PickleValue, PickleValue]> = dict?.entries ?? (itemsOf(value) ?? []).entries();
+  let index = 0;
+  for (const [key, inner] of entries) {
+    yield [dict === undefined || isReduced(key) ? String(index) : keyText(key), inner];
+    index += 1;
+  }
 }
 
 /** Reads the chosen candidate of a checkpoint, and the optimizer's tensors beside it. */
@@ -365,11 +403,21 @@ export function readCheckpoint(
     diagnostics.push(note('CANDIDATE_CHOSEN', at, { chosen: chosen.name, reason, candidates: names }));
   }
   const optimizer = readOptimizer(surveyed, context);
+  const aside = besideOf(root, chosen);
+  const beside = aside.length === 0 ? {} : { beside: () => describeBeside(aside, context) };
   if (chosen.kind === 'module') {
-    const tree = readModuleTree(chosen.value, context);
-    return { ...tree, versions: undefined, optimizer, diagnostics: [...diagnostics, ...tree.diagnostics] };
+    const { pickled, ...tree } = readModuleTree(chosen.value, context);
+    return {
+      ...tree,
+      versions: undefined,
+      optimizer,
+      diagnostics: [...diagnostics, ...tree.diagnostics],
+      details: () => describeModules(pickled, namesByIdentity(tree.tensors), context),
+      ...beside,
+    };
   }
-  const { tensors, skipped, lazy, packed } = readTensors(chosen, context);
+  const { tensors, skipped: others, lazy, packed } = readTensors(chosen, context);
+  const skipped = others.map(([name]) => name);
   if (packed.length > 0) diagnostics.push(notePacked(packed, context.file));
   if (lazy.length > 0) {
     diagnostics.push(note('WEIGHT_MISSING', at, { count: lazy.length, first: lazy.slice(0, 5), why: 'uninitialised' }));
@@ -385,15 +433,21 @@ export function readCheckpoint(
     versions: isDict(chosen.value) ? versionsOf(chosen.value) : undefined,
     optimizer,
     diagnostics,
+    details: () => describeEntries(others, others.length === 0 ? new Map() : namesByIdentity(tensors), context),
+    ...beside,
   };
 }
 
 function readTensors(
   { kind, value }: Candidate,
   context: TensorContext,
-): Readonly<Record<'skipped' | 'lazy' | 'packed', readonly string[]>> & { readonly tensors: readonly RawTensor[] } {
+): Readonly<Record<'lazy' | 'packed', readonly string[]>> & {
+  readonly tensors: readonly RawTensor[];
+  /** Entries that are no tensors and hold no packed ones. */
+  readonly skipped: readonly (readonly [string, PickleValue])[];
+} {
   const tensors: RawTensor[] = [];
-  const skipped: string[] = [];
+  const skipped: (readonly [string, PickleValue])[] = [];
   const lazy: string[] = [];
   const packed: string[] = [];
   // The keys of a dict are distinct; their texts are, as long as each is the key itself.
@@ -406,7 +460,7 @@ function readTensors(
       }
       // Packed parameters of quantised modules: a tuple of weight and bias, or an object of C++.
       const parts = isTuple(item) || isScriptObject(item) ? packedTensors(name, item) : [];
-      if (parts.length === 0) skipped.push(name);
+      if (parts.length === 0) skipped.push([name, item]);
       else distinct = false;
       for (const [path, part] of parts) {
         packed.push(path);

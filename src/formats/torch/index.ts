@@ -127,6 +127,8 @@ function finishModel(
       ...(root === undefined ? {} : { rootType: root.type, rootAttrs: root.attrs }),
       ...(raw.constants === undefined ? {} : { constants: raw.constants }),
       ...(raw.program === undefined ? {} : { program: raw.program }),
+      ...(raw.details === undefined ? {} : { details: raw.details }),
+      ...(raw.beside === undefined ? {} : { beside: raw.beside }),
     },
     bytesRead: () => source.bytesRead() + shardBytes(),
     close,

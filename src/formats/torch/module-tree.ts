@@ -62,6 +62,8 @@ export function shortType(name: string): string {
 export interface ModuleTree {
   readonly tensors: readonly RawTensor[];
   readonly modules: ReadonlyMap<string, ModuleFacts>;
+  /** The modules as they are pickled, in the same order. */
+  readonly pickled: readonly { readonly path: string; readonly value: PickleValue }[];
   /** Tensors that are no part of the state. */
   readonly constants: readonly Tensor[];
   readonly diagnostics: readonly Diagnostic[];
@@ -80,6 +82,7 @@ interface Visit {
 export function readModuleTree(root: PickleValue, context: TensorContext): ModuleTree {
   const tensors: RawTensor[] = [];
   const modules = new Map<string, ModuleFacts>();
+  const pickled: { readonly path: string; readonly value: PickleValue }[] = [];
   const diagnostics: Diagnostic[] = [];
   const unsaved: string[] = [];
   const constants: Tensor[] = [];
@@ -108,6 +111,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
       // A quantised convolution keeps a tuple of settings, weight and bias.
       if (isReduced(value)) {
         modules.set(path, { type: typeOfObject(value), attrs: EMPTY_OBJECT });
+        pickled.push({ path, value });
         addPacked(path, value);
       }
       continue;
@@ -121,6 +125,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
       });
     }
     modules.set(path, { type: typeOfObject(value), attrs: attributesOf(state) });
+    pickled.push({ path, value });
     const prefix = path === '' ? '' : `${path}.`;
     const parameters = state.entries.get('_parameters');
     const buffers = state.entries.get('_buffers');
@@ -184,7 +189,7 @@ export function readModuleTree(root: PickleValue, context: TensorContext): Modul
       ),
     );
   }
-  return { tensors, modules, constants, diagnostics };
+  return { tensors, modules, pickled, constants, diagnostics };
 }
 
 /** Elements of tensors together. */

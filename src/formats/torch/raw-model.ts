@@ -1,6 +1,6 @@
 import type { Diagnostic } from '../../ir/diagnostic.ts';
 import type { Json, JsonObject } from '../../ir/json.ts';
-import type { Producer, Tensor } from '../../ir/model.ts';
+import type { Beside, Details, Producer, Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
 import { type DictNode, isGlobal, isNode, type PickleValue } from './pickle-value.ts';
 
@@ -21,6 +21,8 @@ export interface RawModel {
   readonly sharesStorages?: boolean;
   readonly constants?: readonly Tensor[];
   readonly program?: ReadonlyMap<string, () => string>;
+  readonly details?: () => Details;
+  readonly beside?: () => ReadonlyMap<string, Beside>;
 }
 
 /** A dict key as a name: text as it is, anything else between angle brackets so that 3 and '3' differ. */

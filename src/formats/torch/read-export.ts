@@ -107,7 +107,10 @@ async function readNew(archive: TorchArchive, options: ReadOptions): Promise<Raw
     );
   }
   const constants = await readConstants(archive, wanted);
-  return finish(archive, tensors, constants, readExportModules(json), json, diagnostics);
+  const model = finish(archive, tensors, constants, readExportModules(json), json, diagnostics);
+  const others = names.filter((name) => name !== wanted);
+  if (others.length === 0) return model;
+  return { ...model, beside: () => new Map(others.map((name) => [name, { text: null, tensors: true }])) };
 }
 
 /** Tensors that the program was traced with and that are no part of the state. */
@@ -125,26 +128,46 @@ async function readConstants(archive: TorchArchive, program: string): Promise<re
   return tensors;
 }
 
+/** What a node remembers of the machine that traced it, and where a tensor lay then. */
+const OF_THE_MACHINE: ReadonlySet<string> = new Set(['metadata', 'device', 'as_device']);
+
 /**
- * SHA-256 of an exported program: its graph and signature without what its nodes remember of the machine that traced
- * them (stack traces).
+ * SHA-256 of an exported program: its graph and signature, how a caller gives its inputs and takes its outputs, and the
+ * sizes that it is made for. Left out is what only the machine or the example of the tracing gave it: stack traces,
+ * devices, and the size that stood where any size may (`hint`). Source: torch/_export/serde/schema.py of PyTorch 2.13.
  */
 function hashGraph(program: Json): string {
   const module = objectAt(program, 'graph_module');
   const told = new Map<string, Json>([
-    ['graph', withoutMetadata(module?.get('graph') ?? null)],
-    ['signature', module?.get('signature') ?? null],
+    ['graph', plainGraph(module?.get('graph') ?? null)],
+    ['signature', plainGraph(module?.get('signature') ?? null)],
+    ['calls', callsOf(module)],
+    ['ranges', rangesOf(program)],
   ]);
   const hash = codec().sha256();
   hash.update(new TextEncoder().encode(formatJson(told, { nonFinite: true })));
   return hash.digest();
 }
 
-function withoutMetadata(value: Json): Json {
-  if (isList(value)) return value.map(withoutMetadata);
+/** The signatures of the modules that have one: of the whole program, unless others were asked for. */
+function callsOf(module: JsonObject | undefined): Json {
+  return (listAt(module, 'module_call_graph') ?? [])
+    .filter((entry) => objectAt(entry, 'signature') !== undefined)
+    .map((entry) => [stringAt(entry, 'fqn') ?? '', plainGraph(objectAt(entry, 'signature') ?? null)]);
+}
+
+/** Bounds of the sizes that may vary, by their symbols in order. */
+function rangesOf(program: Json): Json {
+  const ranges = objectAt(program, 'range_constraints') ?? new Map<string, Json>();
+  return [...ranges].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([symbol, range]) => [symbol, range]);
+}
+
+function plainGraph(value: Json): Json {
+  if (isList(value)) return value.map(plainGraph);
   if (!isObject(value)) return value;
-  const kept = [...value].filter(([key]) => key !== 'metadata');
-  return new Map(kept.map(([key, inner]) => [key, withoutMetadata(inner)]));
+  const isSymbolic = value.has('expr_str');
+  const kept = [...value].filter(([key]) => !OF_THE_MACHINE.has(key) && !(isSymbolic && key === 'hint'));
+  return new Map(kept.map(([key, inner]) => [key, plainGraph(inner)]));
 }
 
 function finish(
@@ -165,7 +188,8 @@ function finish(
     diagnostics: [...diagnostics, ...notSaved(archive, program)],
     extra: new Map(),
     constants,
-    program: new Map([['program', () => hashGraph(program)]]),
+    // Lock files of before have 'program', a hash without calls and ranges, and with devices.
+    program: new Map([['exported', () => hashGraph(program)]]),
   };
 }
 

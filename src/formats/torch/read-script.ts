@@ -4,6 +4,7 @@ import type { Json } from '../../ir/json.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import type { Tensor } from '../../ir/model.ts';
 import type { ModuleFacts, RawTensor } from '../../layers/recognise.ts';
+import { describeObjects, namesByIdentity, type PickledModule } from './module-details.ts';
 import { elementsOf, type ModuleTree, readConstant, shortType, stateOf } from './module-tree.ts';
 import { classNameOf, isReduced, itemsOf, type PickleValue } from './pickle-value.ts';
 import { attributesOf, type RawModel } from './raw-model.ts';
@@ -21,10 +22,10 @@ const CODE_BYTES = 64 * 1024 * 1024;
  * literals, nothing of it is run.
  */
 export async function readScript(archive: TorchArchive): Promise<RawModel> {
-  const { run, context } = await readPickle(archive, 'data.pkl', 'data/');
+  const { run, context } = await readPickle(archive, 'data.pkl', 'data/', 'objects of TorchScript');
   const code = await readCode(archive);
   const { classes } = code;
-  const { tensors, modules, constants: attributes, diagnostics } = readObjects(run.value, code, context);
+  const { tensors, modules, pickled, constants: attributes, diagnostics } = readObjects(run.value, code, context);
   const constants = await readConstants(archive);
   return {
     format: 'torchscript',
@@ -41,6 +42,8 @@ export async function readScript(archive: TorchArchive): Promise<RawModel> {
     extra: new Map(),
     constants: [...constants, ...attributes],
     program: new Map([['code', () => hashProgram(code.definitions, typesOf(run.value))]]),
+    details: () =>
+      describeObjects(readersOfTraining(pickled, code.definitions), namesByIdentity(tensors), context, scriptType),
   };
 }
 
@@ -70,6 +73,24 @@ async function readCode(archive: TorchArchive): Promise<Code> {
     for (const [name, text] of definitionsOf(module, source)) definitions.set(name, text);
   }
   return { classes, definitions, listsBuffers };
+}
+
+/**
+ * The objects, each with whether its code asks if it is being trained. Of a traced model none does: what was traced is
+ * fixed. Where some code asks it of another object, every object counts.
+ */
+function readersOfTraining(
+  objects: readonly PickledModule[],
+  definitions: Definitions,
+): readonly (PickledModule & { readonly readsTraining: boolean })[] {
+  const ofOthers = [...definitions.values()].some((text) => /(?<!\bself)\.training\b/.test(text));
+  const readers = new Map<string, boolean>();
+  const reads = (name: string): boolean => {
+    const known = readers.get(name) ?? /\.training\b/.test(definitions.get(name) ?? '');
+    readers.set(name, known);
+    return known;
+  };
+  return objects.map((object) => ({ ...object, readsTraining: ofOthers || reads(classNameOf(object.value) ?? '') }));
 }
 
 /** Classes of the objects, from the root down. */
@@ -118,6 +139,7 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
   const unsaved: string[] = [];
   const constants: Tensor[] = [];
   const modules = new Map<string, ModuleFacts>();
+  const pickled: PickledModule[] = [];
   const pending: { readonly path: string; readonly depth: number; readonly value: PickleValue }[] = [
     { path: '', depth: 0, value: root },
   ];
@@ -135,6 +157,7 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
       });
     }
     const text = classes.get(name);
+    pickled.push({ path, value });
     modules.set(path, {
       type: scriptType(name),
       attrs: new Map<string, Json>([...attributesOf(state), ...(text?.literals ?? [])]),
@@ -172,5 +195,5 @@ function readObjects(root: PickleValue, { classes, listsBuffers }: Code, context
     unsaved.length === 0
       ? []
       : [note('NOT_SAVED', { file: context.file }, { count: unsaved.length, elements: elementsOf(constants), first })];
-  return { tensors, modules, constants, diagnostics };
+  return { tensors, modules, pickled, constants, diagnostics };
 }

@@ -1,11 +1,12 @@
 import type { ByteSource, ReadOptions } from '../../bytes/source.ts';
 import { readZip, type ZipArchive, type ZipMember } from '../../bytes/zip-read.ts';
 import { type Diagnostic, note } from '../../ir/diagnostic.ts';
-import { BnsumError } from '../../ir/error.ts';
+import { BnsumError, isBnsumError } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { readCheckpoint } from './checkpoint.ts';
 import { KeyTable } from './key-table.ts';
 import type { PickleRun } from './pickle-event.ts';
+import type { PickleOptions } from './pickle-machine.ts';
 import type { PickleValue, StorageNode } from './pickle-value.ts';
 import type { RawModel } from './raw-model.ts';
 import { readExport } from './read-export.ts';
@@ -114,7 +115,12 @@ export interface PickleInZip {
 }
 
 /** Unpickles a record whose storages are records `<root><folder><key>`, each proved to have the bytes that it needs. */
-export async function readPickle(archive: TorchArchive, record: string, folder: string): Promise<PickleInZip> {
+export async function readPickle(
+  archive: TorchArchive,
+  record: string,
+  folder: string,
+  what: 'values' | 'objects of TorchScript' = 'values',
+): Promise<PickleInZip> {
   const { zip, root, file } = archive;
   const member = zip.get(root + record);
   if (member === undefined) {
@@ -139,7 +145,7 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
   let sharesStorages = false;
   const records = new KeyTable<ZipMember>();
   for (const one of zip.members) if (one.name.startsWith(prefix)) records.set(one.name, one, prefix.length);
-  const run = unpickle(await zip.read(member, LIMITS.pickleBytes), 0, {
+  const options: PickleOptions = {
     file: label,
     persist(id, place) {
       const count = known.size;
@@ -148,7 +154,9 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
       node.bytes ??= storageIn(archive, records.get(node.key), prefix, node, label, place);
       return node;
     },
-  });
+  };
+  const bytes = await zip.read(member, LIMITS.pickleBytes);
+  const run = what === 'values' ? unpickle(bytes, 0, options) : unpickleScript(bytes, options);
   if (run.end !== member.size) {
     throw new BnsumError({
       code: 'MALFORMED',
@@ -166,6 +174,29 @@ export async function readPickle(archive: TorchArchive, record: string, folder: 
     },
   };
   return { run, context, sharesStorages };
+}
+
+/** Findings that no rule of reading forbids: they are those of a pickle that is read strictly as well. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  ...['LEFT_ON_STACK', 'DUPLICATE_KEY', 'WRONG_ROLE', 'EXPANSION', 'DANGEROUS_ATTRIBUTE', 'PERSISTENT_ID'],
+]);
+
+const BARE_ARGUMENT = 'its arguments are not a tuple';
+
+/**
+ * The objects of TorchScript. Its pickler writes a member of an Enum as a call of the class with the bare value, no tuple
+ * around it, which Python's own unpickler would refuse (torch/csrc/jit/serialization/pickler.cpp,
+ * `Pickler::pushIValueImpl`, where `ivalue.isEnum()`). That one breach is let through.
+ */
+function unpickleScript(bytes: Uint8Array, options: PickleOptions): PickleInZip['run'] {
+  try {
+    return unpickle(bytes, 0, options);
+  } catch (error) {
+    if (!isBnsumError(error) || !error.reason.endsWith(BARE_ARGUMENT)) throw error;
+    const run = unpickle(bytes, 0, { ...options, strict: false });
+    if (run.findings.every(({ code, detail }) => HARMLESS.has(code) || detail === BARE_ARGUMENT)) return run;
+    throw error;
+  }
 }
 
 function storageIn(

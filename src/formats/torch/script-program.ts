@@ -22,8 +22,8 @@ export function* definitionsOf(module: string, source: string): Generator<readon
 /** A name that PyTorch counts up in one process when a class is compiled a second time. */
 const MANGLED = /___torch_mangle_\d+\./g;
 
-/** Names that the printer gives to values in the order of one file. */
-const LOCAL = /(?<![.\w])_\d+\b/g;
+/** Names that the printer gives to values in the order of one file; and texts, which may hold what looks like one. */
+const LOCAL = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|(?<![.\w])_\d+\b/g;
 
 /** Literal attributes, which stand in the order of a Python set. */
 const LITERALS = /(?:^ {2}[A-Za-z_][A-Za-z_0-9]* : Final\[.*\n?)+/gm;
@@ -34,6 +34,7 @@ function plainText(text: string): string {
   return text
     .replace(LITERALS, (lines) => `${lines.trimEnd().split('\n').toSorted().join('\n')}\n`)
     .replace(LOCAL, (local) => {
+      if (!local.startsWith('_')) return local;
       const name = names.get(local) ?? `_${names.size}`;
       names.set(local, name);
       return name;
