@@ -50,12 +50,8 @@ export function compareRoots(work: Work): void {
     compareConfig(work, pair, MODEL);
     return;
   }
-  // A class of someone's own on one side only is a difference by itself, unless that side is a file of before.
-  if (a.rootType !== undefined && b.rootType !== undefined) return;
-  const told = (before ?? after)?.get('config');
-  for (const [name, value] of isObject(told) ? told : EMPTY_OBJECT) {
-    leaveOut(work, 'attribute', name, before === null ? 'a' : 'b', '', value);
-  }
+  // Of Keras: a summary, or a lock file of before, does not tell a model's own class.
+  if (a.dialect === 'keras') leaveOut(work, 'attribute', 'class of the model', before === null ? 'a' : 'b', '');
 }
 
 function compareRootClass(work: Work): void {
@@ -73,10 +69,10 @@ function compareRootClass(work: Work): void {
   if (differ) work.changes.push({ code: 'kind', at: MODEL, before, after });
 }
 
-function rootOf({ rootFacts, rootType }: Side): SideLayer {
+function rootOf({ rootFacts, rootType, dialect }: Side): SideLayer {
   const layer = modelLayer([], rootFacts ?? EMPTY_OBJECT);
   // A state_dict says nothing of its module, whatever else it holds.
-  return { ...layer, type: rootType ?? '', known: layer.known && rootType !== undefined };
+  return { ...layer, type: rootType ?? '', known: layer.known && (dialect !== 'torch' || rootType !== undefined) };
 }
 
 /** Which side does not tell; null: both do, or neither has anything to tell. */

@@ -103,10 +103,6 @@ export async function compareSides(
     compareWiring(work, pairing, partners);
     compareOrder(work, pairing);
   }
-  // A summary, and a lock file of an older release, do not tell a Keras model's own class.
-  if (a.dialect === 'keras' && !work.across && (a.rootFacts == null) !== (b.rootFacts == null)) {
-    leaveOut(work, 'attribute', 'class of the model', a.rootFacts == null ? 'a' : 'b', '');
-  }
   compareRoots(work);
   compareSummaries(work);
   compareBeside(work);

@@ -71,6 +71,7 @@ function plain(value: Json): Json {
  */
 export function moduleFacts(
   family: Family,
+  kind: Kind,
   type: string,
   attrs: JsonObject,
   version: string,
@@ -80,7 +81,9 @@ export function moduleFacts(
   if (attrs.size === 0) return facts;
   const watched = new Asked(attrs);
   family.normalise(type, watched, 'torch', version, backend);
-  const bookkeeping = isTorchNn(type) && !CONTAINERS.has(type) ? TORCH_NN_BOOKKEEPING : EVERY_MODULE;
+  // Of a class that no family knows, such as EmbeddingBag, `mode` and `sparse` are all there is to know.
+  const isKnown = isTorchNn(type) && !CONTAINERS.has(type) && kind !== 'unknown' && kind !== 'wrapper';
+  const bookkeeping = isKnown ? TORCH_NN_BOOKKEEPING : EVERY_MODULE;
   for (const [key, value] of attrs) {
     if (EVERY_MODULE.has(key) || bookkeeping.has(key) || watched.asked.has(key)) continue;
     if (key === 'device' && typeof value === 'string' && DEVICE.test(value)) continue;

@@ -301,7 +301,7 @@ function describedModule(
 ): JsonObject {
   const family = RAW.has(kind) || kind === 'model' ? CONTAINER : (familyOfKind(kind) ?? CONTAINER);
   const facts = family === CONTAINER ? EMPTY_OBJECT : factsOf(kind, norm, EMPTY_OBJECT, rank, 'torch');
-  const config = moduleFacts(family, type, attrs, version, backend);
+  const config = moduleFacts(family, kind, type, attrs, version, backend);
   return config.size === 0 ? facts : new Map([...facts, ['config', config]]);
 }
 

@@ -178,7 +178,15 @@ export async function readPickle(
 
 /** Findings that no rule of reading forbids: they are those of a pickle that is read strictly as well. */
 const HARMLESS: ReadonlySet<string> = new Set([
-  ...['LEFT_ON_STACK', 'DUPLICATE_KEY', 'WRONG_ROLE', 'EXPANSION', 'DANGEROUS_ATTRIBUTE', 'PERSISTENT_ID'],
+  ...[
+    'UNKNOWN_GLOBAL',
+    'LEFT_ON_STACK',
+    'DUPLICATE_KEY',
+    'WRONG_ROLE',
+    'EXPANSION',
+    'DANGEROUS_ATTRIBUTE',
+    'PERSISTENT_ID',
+  ],
 ]);
 
 const BARE_ARGUMENT = 'its arguments are not a tuple';
