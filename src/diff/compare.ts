@@ -478,6 +478,8 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
   for (const name of names) {
     // Files of older releases of this program hold facts that are derived ones by now.
     if (OWN_WORDS.has(name) || name === WHOLE || DERIVED.has(name)) continue;
+    // Keras' switch chooses how statistics are gathered over replicas; PyTorch has a class of its own for it.
+    if (name === 'synchronized' && work.a.dialect === 'keras' && work.b.dialect === 'keras') continue;
     // A Bidirectional settles it for both directions; only Keras 3 writes it down.
     if (name === 'zeroOutputForMask' && inside === 'bidirectional') continue;
     const before = a.facts.get(name);

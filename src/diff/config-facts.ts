@@ -45,6 +45,8 @@ const LATER_KEYS: ReadonlyMap<string, string> = new Map([
 const DEFAULTS: readonly (readonly [key: string, value: Json, type?: string])[] = [
   ['data_format', 'channels_last'],
   ['groups', 1],
+  ['dropout', 0],
+  ['recurrent_dropout', 0],
   ['renorm_momentum', 0.99],
   ['oov_method', 'floormod'],
   ['value_range', [0, 255]],

@@ -256,8 +256,7 @@ export function factsOf(
   for (const [key, value] of Object.entries(norm)) {
     // An input's shape is the model's, and is compared there.
     if (kind === 'input' && key === 'shape') continue;
-    // Keras' switch chooses how statistics are gathered over replicas; PyTorch has a class of its own for it.
-    if (DERIVED.has(key) || (key === 'synchronized' && attrs.has(key))) continue;
+    if (DERIVED.has(key)) continue;
     const isAxis = key === 'axis' || (key === 'axes' && NORMALISES.has(kind));
     facts.set(key, isAxis ? axisFromEnd(factOf(value), rank) : factOf(value));
   }

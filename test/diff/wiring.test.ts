@@ -269,16 +269,18 @@ describe('arguments and order of calls', () => {
   });
 
   test('a mask that an Embedding hands on is not wiring, one that someone gave is', async () => {
-    const masked = (op: string | null, read = 0) => {
+    const masked = (op: string | null, read = 0, value = 0) => {
       const tensor = { class_name: '__keras_tensor__', config: { keras_history: ['m', 0, 0] } };
       const steps: Step[] = [['e', [0], 1]];
-      if (op !== null) steps.push([`op:${op}`, [read], 2]);
+      if (op !== null) steps.push([`op:${op}`, [read, { constant: value }], 2]);
       steps.push(['l', op === null ? [1] : [1, 2], 3, op === null ? {} : { mask: tensor }]);
       const embedding = kerasLayer('e', 'Embedding', { input_dim: 9, output_dim: 4, mask_zero: true });
       return functional([embedding, kerasLayer('l', 'LSTM', { units: 4 })], steps, [3]);
     };
     expect(await lines(masked(null), masked('NotEqual'))).toEqual([]);
-    expect(await lines(masked(null), masked('Greater'))).toEqual(['l reads from e → e, mask=greater(x)']);
+    expect(await lines(masked(null), masked('Greater'))).toEqual(['l reads from e → e, mask=greater(x, 0)']);
+    expect(await lines(masked(null), masked('NotEqual', 0, 5))).toEqual(['l reads from e → e, mask=notequal(x, 5)']);
+    expect(await lines(masked(null), masked('NotEqual', 1))).toEqual(['l reads from e → e, mask=notequal(e, 0)']);
   });
 });
 

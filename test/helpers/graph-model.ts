@@ -1,5 +1,5 @@
 import type { Json } from '../../src/ir/json.ts';
-import type { Call, Graph, Layer, Model, Shape, Weight } from '../../src/ir/model.ts';
+import type { Call, Constant, Graph, Layer, Model, Shape, Weight } from '../../src/ir/model.ts';
 import { familyOfType } from '../../src/layers/registry.ts';
 import { memoryTensor } from './memory-tensor.ts';
 
@@ -59,7 +59,12 @@ export function batchNorm(path: string, channels: number, config: Readonly<Recor
 }
 
 /** One call: the layer's path (or `op:` and a name), the values it reads, and the one it makes. */
-export type Step = readonly [name: string, inputs: readonly number[], output: number, attrs?: Record<string, unknown>];
+export type Step = readonly [
+  name: string,
+  inputs: readonly (number | Constant)[],
+  output: number,
+  attrs?: Record<string, unknown>,
+];
 
 export function graphOf(shapes: readonly (Shape | null)[], steps: readonly Step[], outputs: readonly number[]): Graph {
   const count = Math.max(shapes.length, ...steps.map(([, , output]) => output + 1));
