@@ -23,7 +23,7 @@ import {
 const folder = mkdtempSync(join(tmpdir(), 'bndiff-sweep-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const MODEL = /\.(?:h5|keras|pt|pth|safetensors|ckpt|tar|pt2)$/;
+const MODEL = /\.(?:h5|keras|onnx|pt|pth|safetensors|ckpt|tar|pt2)$/;
 
 function filesBelow(name: string): readonly string[] {
   return readdirSync(goodPath(name), { withFileTypes: true })
@@ -32,7 +32,9 @@ function filesBelow(name: string): readonly string[] {
 }
 
 const keras = filesBelow('');
-const others = ['torch/containers', 'torch/nn', 'torch/tensors', 'safetensors', 'pairs'].flatMap(filesBelow);
+const others = ['torch/containers', 'torch/nn', 'torch/tensors', 'safetensors', 'pairs', 'onnx', 'differences'].flatMap(
+  filesBelow,
+);
 /** 13 million weights: compared elsewhere. */
 const small = keras.filter((name) => !name.startsWith('reference-cnn'));
 
