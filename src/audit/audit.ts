@@ -25,7 +25,7 @@ export async function auditSource(source: ByteSource, name: string, options: Aud
   const bench: Bench = {
     ledger,
     workers: options.workers,
-    budget: { left: 4 * LIMITS.inflatedBytes },
+    budget: { left: 4 * LIMITS.inflatedBytes, hidden: LIMITS.auditHidden, readings: LIMITS.auditReadings },
     judge: (content) => judgeContent(content, bench),
   };
   const kind = await bench.judge({ source, member: '', name: baseName(name), depth: 0 });

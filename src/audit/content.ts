@@ -1,9 +1,9 @@
 import { nameContent } from '../bytes/sniff.ts';
-import { findSuperblock } from '../formats/keras/hdf5-open.ts';
 import { readHeader } from '../formats/safetensors/header.ts';
 import { OPCODE_NAMES } from '../formats/torch/opcodes.ts';
 import { isBnsumError } from '../ir/error.ts';
-import { type Bench, type Content, MOST_ARCHIVES } from './context.ts';
+import { LIMITS } from '../ir/limits.ts';
+import { type Bench, type Content, MOST_ARCHIVES, type PartTaker } from './context.ts';
 import type { AuditRule } from './finding.ts';
 import { judgeHdf5 } from './hdf5.ts';
 import { isJsonText } from './json-scan.ts';
@@ -12,13 +12,12 @@ import { findCalls, type Search, scanForPickles } from './nested.ts';
 import { isNpy, judgeNpy } from './npy.ts';
 import { isOnnx, judgeOnnx } from './onnx.ts';
 import { SCAN_BYTES } from './pickle.ts';
+import { findReadings, isCovered, type Reading, TAIL_BYTES } from './readings.ts';
 import { judgeTar } from './tar.ts';
-import { isTarHeader } from './tar-members.ts';
 import { judgePickleFile } from './torch-legacy.ts';
 import { judgeZip } from './zip.ts';
 
 const HEAD_BYTES = 4_096;
-const TAIL_BYTES = 66_000;
 
 /** Kinds told by their first bytes that are never opened here. */
 const CLOSED: readonly (readonly [offset: number, bytes: string, kind: string])[] = [
@@ -62,10 +61,22 @@ function latin1(bytes: Uint8Array): string {
 
 /** Judges one content by what it is. Throws BnsumError only for trouble of the system. */
 export async function judgeContent(content: Content, bench: Bench): Promise<string> {
-  const { source, member } = content;
-  const { ledger } = bench;
+  const { source, member, depth } = content;
+  if (depth > LIMITS.auditDepth) {
+    const detail = `parts nest deeper than ${LIMITS.auditDepth}`;
+    bench.ledger.add({ level: 'suspicious', rule: 'LIMIT', member, detail });
+    bench.ledger.miss(source.size);
+    return 'unknown';
+  }
+  return guarded(content, bench, () => dispatch(content, bench));
+}
+
+type Place = Pick<Content, 'source' | 'member'>;
+
+/** What a judge refuses is a finding. */
+async function guarded({ source, member }: Place, { ledger }: Bench, judge: () => Promise<string>): Promise<string> {
   try {
-    return await dispatch(content, bench);
+    return await judge();
   } catch (error) {
     if (!isBnsumError(error) || error.code === 'INTERNAL' || error.code === 'IO') throw error;
     const rule: AuditRule = error.code === 'LIMIT' ? 'LIMIT' : 'UNREADABLE';
@@ -76,34 +87,95 @@ export async function judgeContent(content: Content, bench: Bench): Promise<stri
   }
 }
 
+/**
+ * Readers do not agree where a file begins: a file may be one thing for this and another for that. It is judged as what it
+ * begins with, and then as whatever else it is.
+ */
 async function dispatch(content: Content, bench: Bench): Promise<string> {
-  const { source, member, depth } = content;
-  const { ledger } = bench;
+  const { source } = content;
   if (source.size === 0) return 'empty';
   const head = await source.read(0, Math.min(HEAD_BYTES, source.size));
-  const text = latin1(head);
-  const isArchiveTooDeep = depth > MOST_ARCHIVES;
-
-  const isZip = text.startsWith('PK\x03\x04') || text.startsWith('PK\x05\x06');
-  const archive = isZip ? judgeZip : isTarHeader(head) ? judgeTar : undefined;
-  if (archive !== undefined) {
-    if (!isZip) await alsoPickle(content, bench, 'tar');
-    if (isArchiveTooDeep) {
-      ledger.add({ level: 'suspicious', rule: 'NESTED_ARCHIVE', member });
-      ledger.miss(source.size);
-      return 'archive';
-    }
-    return archive(content, bench);
-  }
-  // Zip readers start at the end, others at the start: such a file is two.
   const tail = await source.read(Math.max(0, source.size - TAIL_BYTES), source.size);
-  const hidden = latin1(tail).includes('PK\x05\x06') && latin1(tail).includes('PK\x01\x02');
-  const kind = await dispatchPlain(content, bench, head, text, tail);
-  if (hidden && !isArchiveTooDeep && kind !== 'HDF5' && kind !== 'safetensors') {
-    ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member, detail: `${kind}, zip` });
-    await judgeZip(content, bench);
+  const readings = await findReadings(content, head, tail);
+  const first: First = { ...content, head, tail, text: latin1(head), readings, taken: new Set() };
+  const kind = await guarded(content, bench, () => judgeFirst(first, bench));
+  for (const reading of readings) {
+    if (first.taken.has(reading)) continue;
+    await judgeBeside(content, bench, kind, reading.kind, () => judgeReading(content, bench, reading));
+  }
+  if (kind !== 'ONNX' && kind !== 'text' && (await isOnnx(content)) !== 'no') {
+    await judgeBeside(content, bench, kind, 'ONNX', () => judgeOnnx(content, bench));
   }
   return kind;
+}
+
+/** A content with what was found out before it is judged by its beginning. */
+interface First extends Content {
+  readonly head: Uint8Array;
+  readonly tail: Uint8Array;
+  /** The head as text, a character a byte. */
+  readonly text: string;
+  readonly readings: readonly Reading[];
+  /** Readings that need no more judging: what the file begins with, and what is a whole part of it. */
+  readonly taken: Set<Reading>;
+}
+
+/** Judges a content as something else than what it begins with. */
+async function judgeBeside(
+  content: Place,
+  bench: Bench,
+  kind: string,
+  other: string,
+  judge: () => Promise<string>,
+): Promise<void> {
+  const { source, member } = content;
+  const { ledger } = bench;
+  ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member, detail: `${kind}, ${other}` });
+  bench.budget.readings -= 1;
+  if (bench.budget.readings < 0) {
+    const detail = `more than ${LIMITS.auditReadings} parts that are two formats`;
+    ledger.add({ level: 'suspicious', rule: 'LIMIT', member, detail });
+    ledger.miss(source.size);
+    return;
+  }
+  await guarded(content, bench, judge);
+}
+
+async function judgeReading(content: Content, bench: Bench, reading: Reading): Promise<string> {
+  if (reading.kind === 'HDF5') return judgeHdf5(content, bench, { alone: false });
+  return judgeArchive(content, bench, reading.kind === 'zip' ? judgeZip : judgeTar);
+}
+
+type JudgeArchive = (content: Content, bench: Bench, part?: PartTaker) => Promise<string>;
+
+async function judgeArchive(content: Content, bench: Bench, judge: JudgeArchive, part?: PartTaker): Promise<string> {
+  if (content.depth <= MOST_ARCHIVES) return judge(content, bench, part);
+  bench.ledger.add({ level: 'suspicious', rule: 'NESTED_ARCHIVE', member: content.member });
+  bench.ledger.miss(content.source.size);
+  return 'archive';
+}
+
+/** Judges a content by its first bytes. */
+async function judgeFirst(first: First, bench: Bench): Promise<string> {
+  const { text, readings, taken } = first;
+  const own = (kind: Reading['kind']): boolean => {
+    const reading = readings.find((one) => one.kind === kind);
+    if (reading !== undefined) taken.add(reading);
+    return reading !== undefined;
+  };
+  // A member that begins where a reading does and holds all of it is judged as that anyway: a model in a tar.
+  const part: PartTaker = (from, to) => {
+    for (const reading of readings) if (isCovered(reading, from, to)) taken.add(reading);
+  };
+  if (text.startsWith('PK\x03\x04') || text.startsWith('PK\x05\x06')) {
+    own('zip');
+    return judgeArchive(first, bench, judgeZip, part);
+  }
+  if (own('tar')) {
+    await alsoPickle(first, bench, 'tar');
+    return judgeArchive(first, bench, judgeTar, part);
+  }
+  return judgePlain(first, bench, () => own('HDF5'));
 }
 
 /** A file of another format whose first bytes are opcodes as well: an unpickler takes it for what it wants. */
@@ -112,45 +184,39 @@ async function alsoPickle(content: Content, bench: Bench, kind: string): Promise
   bench.ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member: content.member, detail: `${kind}, pickle` });
 }
 
-async function dispatchPlain(
-  content: Content,
-  bench: Bench,
-  head: Uint8Array,
-  text: string,
-  tail: Uint8Array,
-): Promise<string> {
-  const { source, member, name } = content;
+async function judgePlain(first: First, bench: Bench, ownHdf5: () => boolean): Promise<string> {
+  const { source, member, text, head } = first;
   const { ledger } = bench;
   const closed = CLOSED.find(([offset, bytes]) => text.startsWith(bytes, offset));
   if (closed !== undefined) {
-    await alsoPickle(content, bench, closed[2]);
+    await alsoPickle(first, bench, closed[2]);
     ledger.add({ level: 'suspicious', rule: 'NOT_OPENED', member, detail: closed[2] });
     ledger.miss(source.size);
-    await scan(content, bench);
+    await scan(first, bench);
     return closed[2];
   }
   const native = NATIVE.find(([bytes]) => text.startsWith(bytes));
   if (native !== undefined && isNative(native, text)) {
-    await alsoPickle(content, bench, native[1]);
+    await alsoPickle(first, bench, native[1]);
     const level = /(?:^|\/)aotinductor\/|\.(?:so|pyd|dll|dylib)$/.test(member) ? 'dangerous' : 'suspicious';
     ledger.add({ level, rule: 'NATIVE_CODE', member, detail: native[1] });
     ledger.miss(source.size);
     return native[1];
   }
-  if (isNpy(head)) return judgeNpy(content, bench);
-  if (await isHdf5(content)) {
-    await alsoPickle(content, bench, 'HDF5');
-    return judgeHdf5(content, bench);
-  }
+  if (isNpy(head)) return judgeNpy(first, bench);
   if (isSafetensors(head, source.size)) {
-    await alsoPickle(content, bench, 'safetensors');
+    await alsoPickle(first, bench, 'safetensors');
     await readHeader(source);
     return 'safetensors';
   }
-  const pickle = await judgePickleFile(content, bench);
+  if (ownHdf5()) {
+    await alsoPickle(first, bench, 'HDF5');
+    return judgeHdf5(first, bench);
+  }
+  const pickle = await judgePickleFile(first, bench);
   if (pickle !== undefined) return pickle;
-  if (await isOnnx(content)) return judgeOnnx(content, bench);
-  return judgeRest(content, bench, head, tail, name);
+  if ((await isOnnx(first)) === 'yes') return judgeOnnx(first, bench);
+  return judgeRest(first, bench);
 }
 
 /** Two letters alone say little: a program has more behind them. */
@@ -160,16 +226,6 @@ function isNative([bytes]: readonly [string, string], text: string): boolean {
   return true;
 }
 
-async function isHdf5(content: Content): Promise<boolean> {
-  try {
-    return (await findSuperblock(content.source)) !== undefined;
-  } catch (error) {
-    // The signature is there; judgeHdf5 says what is wrong with the rest.
-    if (isBnsumError(error)) return true;
-    throw error;
-  }
-}
-
 function isSafetensors(head: Uint8Array, size: number): boolean {
   if (head.length < 9 || head[8] !== 0x7b) return false;
   const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);
@@ -177,14 +233,8 @@ function isSafetensors(head: Uint8Array, size: number): boolean {
 }
 
 /** Text, and whatever is not known: text does nothing, the rest could be anything. */
-async function judgeRest(
-  content: Content,
-  bench: Bench,
-  head: Uint8Array,
-  tail: Uint8Array,
-  name: string,
-): Promise<string> {
-  const { source, member } = content;
+async function judgeRest(content: First, bench: Bench): Promise<string> {
+  const { source, member, name, head, tail } = content;
   const { ledger } = bench;
   const probe = { head, tail, size: source.size, name };
   if (await isTextThroughout(content)) {

@@ -105,6 +105,8 @@ export interface Ledger {
   known(module: string, name: string): void;
   /** Whether the user allowed this exact name for this run; remembers that it occurred. */
   isAllowed(full: string): boolean;
+  /** Bytes that searches for pickles in what nothing owns have walked, all of them together. */
+  readonly searched: { bytes: number };
   findings(): readonly Finding[];
   verdict(): Verdict;
   readonly missed: () => { readonly any: boolean; readonly bytes: number };
@@ -120,6 +122,7 @@ export function makeLedger(allow: ReadonlySet<string> = new Set()): Ledger {
   let missedAny = false;
   let overflow = false;
   return {
+    searched: { bytes: 0 },
     add(facts) {
       const finding: Finding = {
         module: null,

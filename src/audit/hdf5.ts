@@ -13,12 +13,19 @@ const SILENT_MILLISECONDS = 10_000;
 /** Attributes in which Keras keeps configs. */
 const CONFIGS: readonly string[] = ['model_config', 'training_config'];
 
-/** An HDF5 file: links and storage that lead out of it, Keras' configs, and pickles in attributes. */
-export async function judgeHdf5(content: Content, bench: Bench): Promise<string> {
+/**
+ * An HDF5 file: links and storage that lead out of it, Keras' configs, and pickles in attributes. What lies before and
+ * behind it is left to the caller where it does not stand `alone`.
+ */
+export async function judgeHdf5(
+  content: Content,
+  bench: Bench,
+  { alone }: { readonly alone: boolean } = { alone: true },
+): Promise<string> {
   const { source, member } = content;
   const { ledger } = bench;
   const superblock = await findSuperblock(source);
-  if (superblock !== undefined && superblock.base > 0) {
+  if (alone && superblock !== undefined && superblock.base > 0) {
     ledger.add({ level: 'suspicious', rule: 'USER_BLOCK', member, offset: 0, detail: `${superblock.base} bytes` });
     await bench.judge({
       source: source.slice(0, superblock.base, source.label),
@@ -27,7 +34,7 @@ export async function judgeHdf5(content: Content, bench: Bench): Promise<string>
       depth: content.depth + 1,
     });
   }
-  if (superblock?.end !== undefined && superblock.end !== null && superblock.end < source.size) {
+  if (alone && superblock?.end !== undefined && superblock.end !== null && superblock.end < source.size) {
     const rest = source.size - superblock.end;
     ledger.add({
       level: 'suspicious',

@@ -1,6 +1,7 @@
 import type { PickleEvent, PickleRun } from '../formats/torch/pickle-event.ts';
 import { isNode, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { runPickle } from '../formats/torch/unpickle.ts';
+import { LIMITS } from '../ir/limits.ts';
 import type { Level } from './finding.ts';
 import { isDangerousName, mayBeDangerous } from './names.ts';
 import type { PicklePlace } from './pickle.ts';
@@ -14,6 +15,8 @@ const CANDIDATES = 20_000;
 const SHORT_VALUE = 256;
 /** Bytes that the runs of one search may walk, all candidates together. */
 const WALKED_BYTES = 64 * 1024 * 1024;
+/** What a run costs beside the bytes that it walks. */
+const RUN_BYTES = 64;
 /** Opcodes after which a chance candidate would long have broken. */
 const SHORTEST = 8;
 
@@ -98,13 +101,13 @@ function innerOfText(text: string, member: string): Inner | undefined {
   }
   const plain = text.replace(/^data:[^,]{0,100},/, '').trim();
   if (plain.length < 12) return undefined;
-  if (/^(?:[0-9a-fA-F]{2})+$/.test(plain)) {
-    const bytes = new Uint8Array(plain.length / 2);
-    for (let at = 0; at < bytes.length; at += 1) bytes[at] = Number.parseInt(plain.slice(2 * at, 2 * at + 2), 16);
-    const run = completeRun(bytes, member);
+  if (hexPairs(plain, 1) !== undefined && plain.length % 2 === 0) {
+    // A long text of digits is looked at in full only where it begins as a pickle does.
+    const bytes = beginsPickle(hexPairs(plain, 2)) ? hexPairs(plain, plain.length / 2) : undefined;
+    const run = bytes && completeRun(bytes, member);
     if (run !== undefined) return { run, how: 'hex' };
   }
-  if (!/[^A-Za-z0-9+/_\-=\s]/.test(plain)) {
+  if (beginsPickle(decodeBase64(firstWord(plain, 4))) && !/[^A-Za-z0-9+/_\-=\s]/.test(plain)) {
     const bytes = decodeBase64(plain);
     const run = bytes && completeRun(bytes, member);
     if (bytes !== undefined && run !== undefined) return { run, how: 'base64' };
@@ -112,20 +115,52 @@ function innerOfText(text: string, member: string): Inner | undefined {
   return undefined;
 }
 
+/** The first characters that are no white space. */
+function firstWord(text: string, length: number): string {
+  let word = '';
+  for (let at = 0; at < text.length && word.length < length; at += 1) word += text.charAt(at).trim();
+  return word;
+}
+
+/** The first bytes of a text of hexadecimal digits; undefined where something else stands among them. */
+function hexPairs(text: string, count: number): Uint8Array | undefined {
+  const bytes = new Uint8Array(count);
+  for (let at = 0; at < count; at += 1) {
+    const high = hexDigit(text.charCodeAt(2 * at));
+    const low = hexDigit(text.charCodeAt(2 * at + 1));
+    if (high < 0 || low < 0) return undefined;
+    bytes[at] = 16 * high + low;
+  }
+  return bytes;
+}
+
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
+}
+
+/** Whether a text that is one opcode after another could begin with these bytes. */
+function beginsPickle(bytes: Uint8Array | undefined): boolean {
+  return bytes !== undefined && ((bytes[0] === 0x80 && (bytes[1] ?? 9) <= 5) || looksOld(bytes));
+}
+
 function decodeBase64(text: string): Uint8Array | undefined {
+  let binary: string;
   try {
-    const binary = atob(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'));
-    return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+    binary = atob(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'));
   } catch {
     return undefined;
   }
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < bytes.length; at += 1) bytes[at] = binary.charCodeAt(at);
+  return bytes;
 }
 
 /** The run of bytes that are a pickle from first to last: a chance text ends or imports nothing. */
 function completeRun(bytes: Uint8Array, member: string): PickleRun | undefined {
-  const proto = bytes[0] === 0x80 && (bytes[1] ?? 9) <= 5;
-  const old = !proto && looksOld(bytes);
-  if (!proto && !old) return undefined;
+  if (!beginsPickle(bytes)) return undefined;
+  const proto = bytes[0] === 0x80;
   const run = runPickle(bytes, 0, { file: member, strict: false });
   const imports = run.events.some((event) => event.kind === 'import' && isPlainName(event.module));
   if (imports) return run;
@@ -165,12 +200,13 @@ export function scanForPickles(bytes: Uint8Array, place: PicklePlace, broken: bo
   // Calls first: decoys that import nothing of interest do not use up what this search may do.
   if (broken) findCalls(bytes, place, { candidates: 0, walked: 0, reported }, 'dangerous');
   const search: Search = { candidates: 0, walked: 0, reported };
+  const words = makeWords(bytes);
   let skipTo = 0;
   for (let at = 0; at < bytes.length - SHORTEST; at += 1) {
     const byte = bytes[at];
     const next = bytes[at + 1] ?? 0;
     const isProto = byte === 0x80 && next >= 1 && next <= 5;
-    const isOld = byte === 0x63 && isLetter(next) && hasTwoLines(bytes, at + 1);
+    const isOld = byte === 0x63 && isLetter(next) && words.linesAt(at + 1) !== undefined;
     if ((!isProto && !isOld) || at < skipTo) continue;
     const run = runCandidate(bytes, at, search, place);
     if (run === undefined) return;
@@ -194,21 +230,36 @@ export interface Search {
   readonly reported: Set<number>;
 }
 
+/** Charges a search, and the audit, for what it is about to do; false, with a finding, when it has done what it may. */
+function maySearch(search: Search, place: PicklePlace): boolean {
+  const { ledger, member } = place;
+  if (
+    search.candidates <= CANDIDATES &&
+    search.walked <= WALKED_BYTES &&
+    ledger.searched.bytes <= LIMITS.auditSearchBytes
+  ) {
+    return true;
+  }
+  ledger.add({ level: 'suspicious', rule: 'LIMIT', member, detail: 'too many places where a pickle could begin' });
+  ledger.miss(0);
+  return false;
+}
+
+function charge(bytes: number, search: Search, place: PicklePlace): void {
+  search.walked += bytes;
+  place.ledger.searched.bytes += bytes;
+}
+
 /** A run that begins at a candidate; undefined when the search has done what it may. */
 function runCandidate(bytes: Uint8Array, at: number, search: Search, place: PicklePlace): PickleRun | undefined {
   search.candidates += 1;
-  if (search.candidates > CANDIDATES || search.walked > WALKED_BYTES) {
-    const detail = 'too many places where a pickle could begin';
-    place.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: place.member, detail });
-    place.ledger.miss(0);
-    return undefined;
-  }
+  if (!maySearch(search, place)) return undefined;
   // A copy of the view up to a bound: what imports does so early.
   const run = runPickle(bytes.subarray(0, Math.min(bytes.length, at + 1_048_576)), at, {
     file: place.member,
     strict: false,
   });
-  search.walked += run.end - at;
+  charge(run.end - at + RUN_BYTES, search, place);
   return run;
 }
 
@@ -229,24 +280,31 @@ function reportCall(run: PickleRun, call: PickleEvent, place: PicklePlace, searc
   });
 }
 
-/** Opcodes around a call may begin this far before it. */
+/** Opcodes around a call may begin this far before it, at one of so many marks. */
 const MARK_BYTES = 4_096;
+const MARKS = 8;
 
 /**
  * Parts of streams that import a dangerous name and call it: GLOBAL, INST behind its mark, and the strings that
  * STACK_GLOBAL takes. Gives the offset of the first one.
  */
 export function findCalls(bytes: Uint8Array, place: PicklePlace, search: Search, level: Level): number | undefined {
+  const words = makeWords(bytes);
+  /** The marks before `at`, the last ones. */
+  const marks: number[] = [];
   let first: number | undefined;
   let skipTo = 0;
   for (let at = 0; at < bytes.length - 3; at += 1) {
-    if (at < skipTo) continue;
-    const module = moduleAt(bytes, at);
-    if (module === undefined) continue;
-    const isLines = bytes[at] === 0x63 || bytes[at] === 0x69;
-    const name = isLines ? lineWord(bytes, at + module.length + 2, 0) : undefined;
+    const byte = bytes[at] ?? 0;
+    if (byte === MARK && marks.push(at) > MARKS) marks.shift();
+    if (at < skipTo || NAMING[byte] === 0) continue;
+    const named = words.namedAt(at);
+    if (named === undefined) continue;
+    charge(named.module.length, search, place);
+    if (!maySearch(search, place)) return first ?? at;
+    const { module, name } = named;
     if (!(name === undefined ? mayBeDangerous(module) : isDangerousName(module, name))) continue;
-    for (const start of startsOf(bytes, at)) {
+    for (const start of startsOf(bytes, at, marks)) {
       const run = runCandidate(bytes, start, search, place);
       if (run === undefined) return first ?? at;
       const call = dangerousCall(run);
@@ -260,87 +318,118 @@ export function findCalls(bytes: Uint8Array, place: PicklePlace, search: Search,
   return first;
 }
 
+const MARK = 0x28;
+
 /** Where the opcodes of a call could begin: at the import, or at a mark before it. */
-function startsOf(bytes: Uint8Array, at: number): readonly number[] {
-  const starts = bytes[at] === 0x69 ? [] : bytes[at - 1] === 0x28 ? [at, at - 1] : [at];
-  if (bytes[at] !== 0x69) return starts;
-  for (let mark = at - 1; mark >= Math.max(0, at - MARK_BYTES) && starts.length < 8; mark -= 1) {
-    if (bytes[mark] === 0x28) starts.push(mark);
-  }
-  return starts;
+function startsOf(bytes: Uint8Array, at: number, marks: readonly number[]): readonly number[] {
+  if (bytes[at] === INST) return marks.filter((mark) => mark >= at - MARK_BYTES).toReversed();
+  return bytes[at - 1] === MARK ? [at, at - 1] : [at];
 }
 
-/** The module that an opcode at this place names: GLOBAL and INST by a line, a string opcode by its value. */
-function moduleAt(bytes: Uint8Array, at: number): string | undefined {
-  const byte = bytes[at];
-  const next = bytes[at + 1] ?? 0;
-  switch (byte) {
-    case 0x63: // GLOBAL
-    case 0x69: // INST
-      return isLetter(next) && hasTwoLines(bytes, at + 1) ? wordAt(bytes, at + 1, bytes.indexOf(10, at)) : undefined;
-    case 0x8c: // SHORT_BINUNICODE
-    case 0x55: // SHORT_BINSTRING
-      return wordAt(bytes, at + 2, at + 2 + next);
-    case 0x58: // BINUNICODE
-    case 0x54: // BINSTRING
-      if (bytes[at + 2] !== 0 || bytes[at + 3] !== 0 || bytes[at + 4] !== 0) return undefined;
-      return wordAt(bytes, at + 5, at + 5 + next);
-    case 0x8d: // BINUNICODE8
-      if (bytes.subarray(at + 2, at + 9).some((part) => part !== 0)) return undefined;
-      return wordAt(bytes, at + 9, at + 9 + next);
-    case 0x56: // UNICODE
-      return lineWord(bytes, at + 1, 0);
-    case 0x53: // STRING
-      return next === 0x27 || next === 0x22 ? lineWord(bytes, at + 2, 1) : undefined;
-    default:
-      return undefined;
-  }
-}
-
-/** The longest name of a module that is looked for. */
+/** The longest name of a module that is looked for, and the two lines of an import together. */
 const MODULE_BYTES = 100;
+const LINES_BYTES = 300;
 
-function wordAt(bytes: Uint8Array, start: number, end: number): string | undefined {
-  if (end <= start || end - start > MODULE_BYTES || end > bytes.length) return undefined;
-  let word = '';
-  for (let at = start; at < end; at += 1) {
-    const byte = bytes[at] ?? 0;
-    if (!isLetter(byte) && (at === start || !(byte === 0x2e || (byte >= 0x30 && byte <= 0x39)))) return undefined;
-    word += String.fromCharCode(byte);
-  }
-  return word;
+const GLOBAL = 0x63;
+const INST = 0x69;
+/** Opcodes that a name may stand in, and where its bytes begin behind the opcode. */
+const NAMING: Uint8Array = new Uint8Array(256);
+for (const [code, offset] of [
+  [GLOBAL, 1],
+  [INST, 1],
+  [0x56, 1], // UNICODE
+  [0x8c, 2], // SHORT_BINUNICODE
+  [0x55, 2], // SHORT_BINSTRING
+  [0x53, 2], // STRING
+  [0x58, 5], // BINUNICODE
+  [0x54, 5], // BINSTRING
+  [0x8d, 9], // BINUNICODE8
+] as const) {
+  NAMING[code] = offset;
 }
 
-/** A word up to the end of its line, less the quote that ends it. */
-function lineWord(bytes: Uint8Array, start: number, quotes: number): string | undefined {
-  for (let at = start; at < bytes.length && at - start <= MODULE_BYTES; at += 1) {
-    if (bytes[at] === 10) return wordAt(bytes, start, at - quotes);
-  }
-  return undefined;
+/** A module that an opcode names, and the name in it that GLOBAL and INST have behind it. */
+interface Named {
+  readonly module: string;
+  readonly name: string | undefined;
+}
+
+interface Words {
+  /** The two lines that begin here, 'os\nsystem\n', as GLOBAL takes them; places have to grow from call to call. */
+  linesAt(start: number): { readonly middle: number; readonly end: number } | undefined;
+  /** What the opcode at this place names; places have to grow from call to call. */
+  namedAt(at: number): Named | undefined;
+}
+
+/** Finds words in bytes that are gone through once: however long they are, each byte is looked at a few times. */
+function makeWords(bytes: Uint8Array): Words {
+  /** One end for each distance from the opcode, since each is asked for in growing order. */
+  const ends = new Map([1, 2, 5, 9].map((offset) => [offset, makeEnd(bytes)]));
+  const secondEnd = makeEnd(bytes);
+  const endAt = (offset: number, start: number): number => ends.get(offset)?.(start) ?? 0;
+  const wordAt = (start: number, end: number): string | undefined => {
+    if (end <= start || end - start > MODULE_BYTES || !isLetter(bytes[start] ?? 0)) return undefined;
+    return String.fromCharCode(...bytes.subarray(start, end));
+  };
+  const linesAt: Words['linesAt'] = (start) => {
+    const middle = endAt(1, start);
+    if (middle <= start || bytes[middle] !== 10) return undefined;
+    const end = secondEnd(middle + 1);
+    return end > middle + 1 && bytes[end] === 10 && end < start + LINES_BYTES ? { middle, end } : undefined;
+  };
+  return {
+    linesAt,
+    namedAt(at) {
+      const byte = bytes[at] ?? 0;
+      const offset = NAMING[byte] ?? 0;
+      const start = at + offset;
+      const counted = bytes[at + 1] ?? 0;
+      let end: number | undefined;
+      switch (byte) {
+        case GLOBAL:
+        case INST: {
+          const lines = linesAt(start);
+          const module = lines && wordAt(start, lines.middle);
+          const name = lines && wordAt(lines.middle + 1, lines.end);
+          return module === undefined ? undefined : { module, name };
+        }
+        case 0x56:
+          end = endAt(1, start);
+          if (bytes[end] !== 10) return undefined;
+          break;
+        case 0x53:
+          end = endAt(2, start);
+          if ((counted !== 0x27 && counted !== 0x22) || bytes[end] !== counted || bytes[end + 1] !== 10)
+            return undefined;
+          break;
+        default:
+          // The count is little-endian: no name is longer than its first byte says.
+          for (let high = at + 2; high < start; high += 1) if (bytes[high] !== 0) return undefined;
+          end = start + counted;
+          if (endAt(offset, start) < end) return undefined;
+      }
+      const module = wordAt(start, end);
+      return module === undefined ? undefined : { module, name: undefined };
+    },
+  };
+}
+
+/** Where the word that begins at a place ends; places have to grow from call to call. */
+function makeEnd(bytes: Uint8Array): (start: number) => number {
+  let end = 0;
+  return (start) => {
+    if (end < start) end = start;
+    while (end < bytes.length && isWordByte(bytes[end] ?? 0)) end += 1;
+    return end;
+  };
+}
+
+function isWordByte(byte: number): boolean {
+  return isLetter(byte) || byte === 0x2e || (byte >= 0x30 && byte <= 0x39);
 }
 
 function isLetter(byte: number): boolean {
   return (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a) || byte === 0x5f;
-}
-
-/** 'os\nsystem\n': two lines of identifiers, as GLOBAL takes them. */
-function hasTwoLines(bytes: Uint8Array, start: number): boolean {
-  let lines = 0;
-  let length = 0;
-  for (let at = start; at < bytes.length && at < start + 300; at += 1) {
-    const byte = bytes[at] ?? 0;
-    if (byte === 10) {
-      if (length === 0) return false;
-      lines += 1;
-      length = 0;
-      if (lines === 2) return true;
-      continue;
-    }
-    const ok = isLetter(byte) || byte === 0x2e || (byte >= 0x30 && byte <= 0x39);
-    if (!ok) return false;
-    length += 1;
-  }
-  return false;
 }
 
 /** A text that is a pickle, or a torch file around one, behind base64: what it imports. */

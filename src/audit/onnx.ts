@@ -79,8 +79,12 @@ function readerOf(source: ByteSource): Reader {
   };
 }
 
-/** Whether the records at the top are those of a ModelProto: a graph and a format version, and nothing else than it has. */
-export async function isOnnx({ source }: Content): Promise<boolean> {
+/**
+ * Whether the records at the top are those of a ModelProto: a graph, and nothing else than it has. What breaks behind the
+ * graph counts where a format version stood before it: a text may begin like records by chance. 'many': more records
+ * than are looked at.
+ */
+export async function isOnnx({ source }: Content): Promise<'yes' | 'no' | 'many'> {
   const reader = readerOf(source);
   const wires: Readonly<Record<number, number>> = {
     1: 0,
@@ -97,20 +101,24 @@ export async function isOnnx({ source }: Content): Promise<boolean> {
     26: 2,
   };
   let hasGraph = false;
+  let hasVersion = false;
   let count = 0;
   try {
     for await (const field of reader.fields(0, source.size)) {
-      if (wires[field.number] !== field.wire) return false;
+      if (wires[field.number] !== field.wire) return 'no';
       if (field.number === 7) hasGraph = true;
+      if (field.number === 1) hasVersion = true;
       count += 1;
-      if (count > 100_000) return false;
+      if (count > MOST_RECORDS) return hasGraph ? 'yes' : 'many';
     }
   } catch (error) {
-    if (error instanceof BnsumError) return hasGraph;
+    if (error instanceof BnsumError) return hasGraph && hasVersion ? 'yes' : 'no';
     throw error;
   }
-  return hasGraph;
+  return hasGraph ? 'yes' : 'no';
 }
+
+const MOST_RECORDS = 100_000;
 
 /** Which fields of a message hold which messages; null ends the descent. */
 const CHILDREN: Readonly<Record<string, Readonly<Record<number, string>>>> = {

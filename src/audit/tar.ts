@@ -3,13 +3,13 @@ import { dtypeOfStorage, isUntypedStorage } from '../formats/torch/globals.ts';
 import { isGlobal, itemsOf, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { bitsOf, isDType } from '../ir/dtype.ts';
 import { LIMITS } from '../ir/limits.ts';
-import { type Bench, baseName, type Content, joinMember } from './context.ts';
+import { type Bench, baseName, type Content, joinMember, type PartTaker } from './context.ts';
 import { scanForPickles } from './nested.ts';
 import { judgePickles, judgeRun, runAt, SCAN_BYTES, scanRest } from './pickle.ts';
 import { readMembers, type TarMember, tarFailure } from './tar-members.ts';
 
 /** A tar: every member for itself; the four of torch.save before 0.2 by their layout. */
-export async function judgeTar(content: Content, bench: Bench): Promise<string> {
+export async function judgeTar(content: Content, bench: Bench, taken?: PartTaker): Promise<string> {
   const { source } = content;
   const { ledger } = bench;
   const members: TarMember[] = [];
@@ -54,8 +54,12 @@ export async function judgeTar(content: Content, bench: Bench): Promise<string> 
       depth: content.depth + 1,
     };
     const layout = isTorch ? TORCH_MEMBERS.get(plain(member.name)) : undefined;
-    if (layout === undefined) await bench.judge(part);
-    else await layout(part, bench);
+    if (layout !== undefined) {
+      await layout(part, bench);
+      continue;
+    }
+    taken?.(member.from, member.from + member.size);
+    await bench.judge(part);
   }
   if (failure !== undefined) throw failure;
   await judgeTail(content, end, bench);

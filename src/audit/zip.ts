@@ -7,8 +7,9 @@ import { storageByteLength } from '../formats/torch/storage.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
 import { isObject, objectAt, stringAt } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
-import { type Bench, baseName, type Content, joinMember } from './context.ts';
+import { type Bench, baseName, type Content, joinMember, type PartTaker } from './context.ts';
 import type { AuditRule } from './finding.ts';
+import { isNpy } from './npy.ts';
 import { judgePickles, SCAN_BYTES } from './pickle.ts';
 import { makeStorageIds } from './torch-legacy.ts';
 
@@ -30,10 +31,11 @@ interface Archive {
   readonly judged: Set<ZipMember>;
   readonly isScript: boolean;
   readonly isExport: boolean;
+  readonly taken: PartTaker | undefined;
 }
 
 /** A zip: what its readers could disagree on, and every member for itself. */
-export async function judgeZip(content: Content, bench: Bench): Promise<string> {
+export async function judgeZip(content: Content, bench: Bench, taken?: PartTaker): Promise<string> {
   const { source } = content;
   let zip: ZipArchive;
   try {
@@ -50,6 +52,7 @@ export async function judgeZip(content: Content, bench: Bench): Promise<string> 
     bench,
     owned: new Set(),
     judged: new Set(),
+    taken,
     isScript: names.some((name) => /(?:^|\/)code\/.*\.py$/.test(name)) && names.some((name) => /data\.pkl$/.test(name)),
     isExport: names.some((name) => /(?:^|\/)(?:archive_format|serialized_exported_program\.json)$/.test(name)),
   };
@@ -125,13 +128,30 @@ async function judgeMember(archive: Archive, member: ZipMember): Promise<void> {
   if (crc === 'absent' && !isTorch(archive)) {
     bench.ledger.add({ level: 'suspicious', rule: 'BAD_CHECKSUM', member: place, detail: 'no checksum' });
   }
-  if (archive.owned.has(member) || member.size === 0) return;
+  if (member.size === 0) return;
   const part = await openMember(archive, member);
+  if (archive.owned.has(member)) {
+    await judgeOwned(archive, part);
+    return;
+  }
   if (archive.isScript && /(?:^|\/)code\/.*\.(?:py|debug_pkl)$/.test(member.name)) {
     // The program that PROGRAM names. Its debug records are pickles and judged as such.
     if (member.name.endsWith('.py')) return;
   }
+  if (member.method === 0) archive.taken?.(member.dataStart, member.dataStart + member.compressedSize);
   await bench.judge(part);
+}
+
+/**
+ * Numbers to whoever loads the pickle that owns them. numpy.load takes every member of a zip for an array that begins like
+ * one, whatever its name, and unpickles it where it holds objects.
+ */
+async function judgeOwned({ content, bench }: Archive, part: Content): Promise<void> {
+  if (/\.npz$/i.test(content.name)) {
+    const detail = 'NumPy archive, records of a pickle';
+    bench.ledger.add({ level: 'suspicious', rule: 'TWO_FORMATS', member: content.member, detail });
+  }
+  if (isNpy(await part.source.read(0, Math.min(part.source.size, 6)))) await bench.judge(part);
 }
 
 function isTorch({ zip }: Archive): boolean {
@@ -205,7 +225,7 @@ async function ownExportWeights(archive: Archive): Promise<void> {
         const path = stringAt(value, 'path_name');
         const record = path === undefined ? undefined : zip.get(`${found[1] ?? ''}data/${found[2]}/${path}`);
         // Without use_pickle the record is raw numbers.
-        const isRaw = isObject(value) && value.get('use_pickle') !== true;
+        const isRaw = isObject(value) && (value.get('use_pickle') ?? false) === false;
         if (record !== undefined && isRaw) archive.owned.add(record);
       }
       archive.judged.delete(member);
@@ -309,6 +329,7 @@ async function judgeHidden(
   ranges: readonly (readonly [number, number])[],
 ): Promise<void> {
   const { source } = content;
+  if (content.isSearched === true) return;
   for (const [start, end] of ranges) {
     if (end - start < 30) continue;
     const stop = Math.min(end, start + SCAN_BYTES);
@@ -318,6 +339,15 @@ async function judgeHidden(
       const found = hiddenMember(bytes, at, bench);
       // A header without bytes behind it belongs to a listed member, whose data begins at the range's end.
       if (found === undefined || found.bytes.length === 0) continue;
+      // Each may hold all that follow it.
+      bench.budget.hidden -= 1;
+      bench.budget.left -= found.bytes.length;
+      if (bench.budget.hidden < 0 || bench.budget.left < 0) {
+        const detail = `more than ${LIMITS.auditHidden} members that are not in the directory, or too many bytes of them`;
+        bench.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: content.member, offset: start + at, detail });
+        bench.ledger.miss(end - start - at);
+        return;
+      }
       const member = joinMember(content.member, `${found.name} (not in the directory)`);
       bench.ledger.add({ level: 'suspicious', rule: 'HIDDEN_MEMBER', member, offset: start + at });
       await bench.judge({
@@ -325,6 +355,8 @@ async function judgeHidden(
         member,
         name: baseName(found.name),
         depth: content.depth + 1,
+        // What is stored in it stands in these bytes as well.
+        isSearched: found.isStored,
       });
     }
   }
@@ -334,7 +366,7 @@ function hiddenMember(
   bytes: Uint8Array,
   at: number,
   bench: Bench,
-): { readonly name: string; readonly bytes: Uint8Array } | undefined {
+): { readonly name: string; readonly bytes: Uint8Array; readonly isStored: boolean } | undefined {
   if (at + 30 > bytes.length) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const method = view.getUint16(at + 8, true);
@@ -346,16 +378,18 @@ function hiddenMember(
   const open = compressed === 0 || compressed === 0xffffffff;
   const next = indexOfLocal(bytes, from);
   const data = bytes.subarray(from, open ? (next < 0 ? bytes.length : next) : from + compressed);
-  if (method === 0) return { name, bytes: data };
+  if (method === 0) return { name, bytes: data, isStored: true };
   if (method !== 8) return undefined;
   try {
-    const inflated = codec().inflateRaw(data, Math.min(LIMITS.inflatedBytes, Math.max(0, bench.budget.left)));
-    bench.budget.left -= inflated.length;
-    return { name, bytes: inflated };
+    return {
+      name,
+      bytes: codec().inflateRaw(data, Math.min(LIMITS.inflatedBytes, Math.max(0, bench.budget.left))),
+      isStored: false,
+    };
   } catch (error) {
     if (!isBnsumError(error)) throw error;
     // What inflates to nothing useful is judged as it stands, and costs what a bomb may cost.
-    bench.budget.left -= error.code === 'LIMIT' ? LIMITS.inflatedBytes : data.length;
-    return { name, bytes: data };
+    if (error.code === 'LIMIT') bench.budget.left -= LIMITS.inflatedBytes;
+    return { name, bytes: data, isStored: true };
   }
 }

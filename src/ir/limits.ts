@@ -36,7 +36,11 @@ export type LimitName =
   | 'tensorRank'
   | 'moduleDepth'
   | 'layers'
-  | 'blockBytes';
+  | 'blockBytes'
+  | 'auditDepth'
+  | 'auditReadings'
+  | 'auditHidden'
+  | 'auditSearchBytes';
 
 export const LIMITS: Readonly<Record<LimitName, number>> = {
   /** Bytes of a safetensors header: the reference implementation's bound. */
@@ -107,4 +111,12 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   layers: 1_000_000,
   /** Bytes of the blocks that weights move in, so that memory stays small whatever the tensor. */
   blockBytes: 64 * 1024 * 1024,
+  /** Parts in parts that an audit follows (a file behind the end of a file behind …); formats nest three deep. */
+  auditDepth: 16,
+  /** Parts of a file that an audit judges as a second format beside the first: an honest file has none. */
+  auditReadings: 64,
+  /** Members that no zip directory lists: one alone is a finding, and each may hold all the others. */
+  auditHidden: 10_000,
+  /** Bytes that an audit walks in search of pickles in what nothing owns; chance makes it a few per megabyte. */
+  auditSearchBytes: 512 * 1024 * 1024,
 };

@@ -20,8 +20,6 @@ export interface OpenHdf5Options {
   readonly libraryOnly?: boolean;
 }
 
-/** Places where the format lets the signature stand: 0, then 512 doubled each time. */
-const LAST_BASE = 1 << 26;
 const SUPERBLOCK_BYTES = 96;
 /** A source without synchronous reads is read whole when it is not larger than this. */
 const WHOLE_BYTES = 512 * 1024 * 1024;
@@ -38,28 +36,34 @@ const FILTER_NAMES: ReadonlyMap<number, string> = new Map([
   [32015, 'zstd'],
 ]);
 
-/** The superblock, or undefined where there is none. Throws TRUNCATED when the file ends before its own end. */
-export async function findSuperblock(source: ByteSource): Promise<Superblock | undefined> {
-  for (let base = 0; base <= LAST_BASE && base + 8 <= source.size; base = base === 0 ? 512 : base * 2) {
-    const bytes = await source.read(base, Math.min(source.size, base + SUPERBLOCK_BYTES));
-    if (!isHdf5Signature(bytes)) continue;
-    const superblock = parseSuperblock(bytes, base);
-    if (superblock === undefined) throw truncated(source, base + SUPERBLOCK_BYTES);
-    if (superblock.end === null) {
-      throw new BnsumError({
-        code: superblock.version > 3 ? 'UNSUPPORTED' : 'MALFORMED',
-        file: source.label,
-        place: `@${base}`,
-        reason:
-          superblock.version > 3
-            ? `HDF5 superblock version ${superblock.version} is not known`
-            : 'the HDF5 superblock is damaged',
-      });
-    }
-    if (superblock.end > source.size) throw truncated(source, superblock.end);
-    return superblock;
+/** Where the library finds the signature: at 0, or at 512 doubled as often as the file is long. */
+export async function firstSignature(source: ByteSource): Promise<number | undefined> {
+  for (let base = 0; base + 8 <= source.size; base = base === 0 ? 512 : base * 2) {
+    if (isHdf5Signature(await source.read(base, base + 8))) return base;
   }
   return undefined;
+}
+
+/** The superblock, or undefined where there is none. Throws TRUNCATED when the file ends before its own end. */
+export async function findSuperblock(source: ByteSource): Promise<Superblock | undefined> {
+  const base = await firstSignature(source);
+  if (base === undefined) return undefined;
+  const bytes = await source.read(base, Math.min(source.size, base + SUPERBLOCK_BYTES));
+  const superblock = parseSuperblock(bytes, base);
+  if (superblock === undefined) throw truncated(source, base + SUPERBLOCK_BYTES);
+  if (superblock.end === null) {
+    throw new BnsumError({
+      code: superblock.version > 3 ? 'UNSUPPORTED' : 'MALFORMED',
+      file: source.label,
+      place: `@${base}`,
+      reason:
+        superblock.version > 3
+          ? `HDF5 superblock version ${superblock.version} is not known`
+          : 'the HDF5 superblock is damaged',
+    });
+  }
+  if (superblock.end > source.size) throw truncated(source, superblock.end);
+  return superblock;
 }
 
 function truncated(source: ByteSource, wanted: number): BnsumError {
