@@ -65,7 +65,7 @@ export async function judgeHdf5(
   return 'HDF5';
 }
 
-function judgeLinks(file: Hdf5File, { member }: Content, { ledger }: Bench): void {
+function judgeLinks(file: Hdf5File, { member, source }: Content, { ledger }: Bench): void {
   for (const group of file.groups.values()) {
     for (const [name, kind] of group.children) {
       const place = joinMember(member, `/${joinPath(group.path, name)}`);
@@ -73,15 +73,29 @@ function judgeLinks(file: Hdf5File, { member }: Content, { ledger }: Bench): voi
       if (kind === 'soft') ledger.add({ level: 'suspicious', rule: 'SOFT_LINK', member: place });
     }
   }
+  let unstored = 0;
+  let isLarge = false;
   for (const dataset of file.datasets.values()) {
     const place = joinMember(member, `/${dataset.path}`);
     if (dataset.external) ledger.add({ level: 'dangerous', rule: 'EXTERNAL_STORAGE', member: place });
-    const declared = (dataset.shape ?? []).reduce((product, axis) => product * axis, 1);
-    if (declared > LIMITS.hdf5DeclaredBytes && declared > LIMITS.hdf5Ratio * Math.max(1, dataset.storedBytes)) {
-      const detail = `${declared.toPrecision(3)} elements, ${dataset.storedBytes} bytes`;
-      ledger.add({ level: 'suspicious', rule: 'EXPANSION', member: place, detail });
+    // What a header calls stored is there only as far as the file goes.
+    const stored = Math.min(dataset.storedBytes, source.size);
+    const declared = dataset.declaredBytes;
+    if (declared > LIMITS.hdf5Ratio * Math.max(1, stored)) {
+      unstored += declared;
+      if (declared > LIMITS.hdf5DeclaredBytes) {
+        isLarge = true;
+        expands(place, declared, stored);
+      }
     }
     if (dataset.layout === 'virtual') ledger.add({ level: 'dangerous', rule: 'VIRTUAL_DATASET', member: place });
+  }
+  // Many that each stay below the limit are as much when all of them are loaded.
+  if (unstored > LIMITS.hdf5DeclaredBytes && !isLarge) expands(member, unstored, source.size);
+
+  function expands(place: string, declared: number, stored: number): void {
+    const detail = `${declared.toPrecision(3)} bytes, ${stored} of them in the file`;
+    ledger.add({ level: 'suspicious', rule: 'EXPANSION', member: place, detail });
   }
 }
 

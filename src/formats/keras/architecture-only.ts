@@ -76,6 +76,7 @@ function imagined(path: string, shape: readonly number[]): Hdf5Dataset {
     layout: 'unknown',
     filters: [],
     external: false,
+    declaredBytes: 0,
     storedBytes: 0,
     dataOffset: null,
     identity: path,

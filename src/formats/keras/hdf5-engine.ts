@@ -295,6 +295,7 @@ function readDataset(walk: Walk, path: string): Hdf5Dataset {
     layout,
     filters,
     external,
+    declaredBytes: declared,
     storedBytes: stored,
     dataOffset: littleEndian && !external ? piece : null,
     identity: address,
@@ -305,7 +306,8 @@ function readDataset(walk: Walk, path: string): Hdf5Dataset {
 
 /** Bytes of all elements, Infinity when a number cannot say. */
 function declaredBytes(facts: TypeFacts): number {
-  return (facts.shape ?? [0]).reduce((product, axis) => product * axis, facts.size);
+  // The library gives the size of a type as a signed number of 32 bits.
+  return (facts.shape ?? [0]).reduce((product, axis) => product * axis, facts.size >>> 0);
 }
 
 function dtypeOf(facts: TypeFacts, half: DType | undefined): DType | 'opaque2' | null {

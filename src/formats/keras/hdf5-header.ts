@@ -274,6 +274,7 @@ function datasetOf(reader: Reader, path: string, address: number, messages: read
     layout: facts.layout,
     filters: facts.layout === 'chunked' ? filtersOf(messages) : [],
     external: facts.external,
+    declaredBytes: size,
     storedBytes: stored,
     dataOffset: type.bigEndian && type.size > 1 ? null : facts.external ? null : pieces,
     identity: address.toString(),

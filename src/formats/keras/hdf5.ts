@@ -49,6 +49,8 @@ export interface Hdf5Dataset {
   readonly filters: readonly number[];
   /** The bytes are in other files, by an external storage message. */
   readonly external: boolean;
+  /** Bytes of all its elements, whether they are stored or not; those of a variable-length type are its references. */
+  readonly declaredBytes: number;
   /** Bytes the file holds for it; an upper bound where only the chunks know; 0 where nothing was ever written. */
   readonly storedBytes: number;
   /** Where the raw bytes lie in the file when they lie in one piece, little-endian and unfiltered; else null. */
