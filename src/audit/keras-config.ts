@@ -201,15 +201,14 @@ function judgeRegistered(
   path: string,
   place: Place,
 ): void {
-  if (registered === undefined || registered === '' || registered === word) return;
-  const own = registered.startsWith(CUSTOM) ? registered.slice(CUSTOM.length) : registered;
-  if (word === 'function') {
-    if (registered !== inner && !(own === inner && KERAS_FUNCTIONS.has(own))) {
-      report(place, 'suspicious', 'CUSTOM_OBJECT', path, { name: registered });
-    }
-  } else if (own !== word || !KERAS_CLASSES.has(own)) {
-    report(place, 'suspicious', 'CUSTOM_OBJECT', path, { name: registered });
-  }
+  const isFunction = word === 'function';
+  const own = isFunction ? inner : word;
+  if (registered === undefined || registered === '' || registered === word || registered === own) return;
+  const isKnown = typeof own === 'string' && (isFunction ? KERAS_FUNCTIONS.has(own) : isKerasWord(own));
+  // 'my_package>My' is a class My of the program, which is named anyway.
+  if (!isKnown && registered.split('>').at(-1) === own) return;
+  if (isKnown && registered === CUSTOM + own) return;
+  report(place, 'suspicious', 'CUSTOM_OBJECT', path, { name: registered });
 }
 
 /** A class by its module, as a loader would look it up. */

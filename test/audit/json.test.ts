@@ -79,6 +79,13 @@ describe('names under which Keras looks for objects', () => {
     expect(namesOf(audit)).toEqual([`.${name}`]);
   });
 
+  test('a class of the program is named once', async () => {
+    const one = layer('My', {}, { module: null, registered_name: 'me>My' });
+    expect(namesOf(await auditBytes(keras(model(one)), 'x.keras'))).toEqual(['.My']);
+    const other = layer('My', {}, { module: null, registered_name: 'me>Other' });
+    expect(namesOf(await auditBytes(keras(model(other)), 'x.keras', { allow: ['My'] }))).toEqual(['.me>Other']);
+  });
+
   test('a vocabulary of the class that is registered', async () => {
     const one = layer('Hashing', { vocabulary: '/etc/passwd' }, { registered_name: 'x>StringLookup' });
     expect(rulesOf(await auditBytes(keras(model(one)), 'x.keras'))).toContain('EXTERNAL_PATH');
