@@ -93,11 +93,15 @@ export function judgeKerasConfig(config: Json, place: Place): void {
     }
     const [key, item] = step.value;
     if (typeof item !== 'object' && typeof item !== 'string') continue;
-    const path = `${frame.path}/${typeof key === 'string' ? key.slice(0, 100) : key}`;
+    // As much of a path as is ever shown: the whole of a deep one would be copied for each finding.
+    const path =
+      frame.path.length >= PATH ? frame.path : `${frame.path}/${typeof key === 'string' ? key.slice(0, 100) : key}`;
     const layer = typeof key === 'number' || key === 'config' ? frame.layer : '';
     enter(item, path, frame.word ?? layer);
   }
 }
+
+const PATH = 300;
 
 /** A container whose parts are being visited: at most as many at a time as JSON may nest. */
 interface Frame {
@@ -128,7 +132,7 @@ function report(
     rule,
     member: place.member,
     ...(name === undefined ? {} : { module: module ?? '', name }),
-    detail: facts.detail ?? path.slice(0, 300),
+    detail: facts.detail ?? path.slice(0, PATH),
   });
 }
 
@@ -142,7 +146,7 @@ function judgeObject(object: JsonObject, path: string, place: Place): string | u
   for (const key of ['function_type', 'output_shape_type', 'mask_type', 'arguments_type']) {
     if (object.get(key) === 'lambda' || object.get(key) === 'raw') {
       if (object.get(key) === 'lambda')
-        report(place, 'dangerous', 'LAMBDA', path, { detail: `${path}/${key}`.slice(0, 300) });
+        report(place, 'dangerous', 'LAMBDA', path, { detail: `${path}/${key}`.slice(0, PATH) });
     }
   }
   if (object.has('__lambda__')) report(place, 'dangerous', 'LAMBDA', path, {});

@@ -32,6 +32,8 @@ interface Archive {
   readonly isScript: boolean;
   readonly isExport: boolean;
   readonly taken: PartTaker | undefined;
+  /** Bytes of stored members so far. */
+  stored: number;
 }
 
 /** A zip: what its readers could disagree on, and every member for itself. */
@@ -53,6 +55,7 @@ export async function judgeZip(content: Content, bench: Bench, taken?: PartTaker
     owned: new Set(),
     judged: new Set(),
     taken,
+    stored: 0,
     isScript: names.some((name) => /(?:^|\/)code\/.*\.py$/.test(name)) && names.some((name) => /data\.pkl$/.test(name)),
     isExport: names.some((name) => /(?:^|\/)(?:archive_format|serialized_exported_program\.json)$/.test(name)),
   };
@@ -101,13 +104,22 @@ async function guarded(
   }
 }
 
-/** Proves, before a member is inflated, that all of them together stay within what an audit may inflate. */
-function spend({ content, bench }: Archive, member: ZipMember): void {
-  if (member.method === 0) return;
-  bench.budget.left -= member.size;
-  if (bench.budget.left >= 0) return;
-  throw new BnsumError({ code: 'LIMIT', file: content.source.label, reason: 'too many inflated bytes in all' });
+/**
+ * Proves, before a member is judged, that all of them together stay within what an audit may inflate, and that stored ones
+ * do not share the bytes of the archive again and again.
+ */
+function spend(archive: Archive, member: ZipMember): void {
+  const { content, bench } = archive;
+  if (member.method === 0) archive.stored += member.compressedSize;
+  else bench.budget.left -= member.size;
+  const isShared = archive.stored > SHARED * content.source.size;
+  if (bench.budget.left >= 0 && !isShared) return;
+  const reason = isShared ? 'members that share their bytes' : 'too many inflated bytes in all';
+  throw new BnsumError({ code: 'LIMIT', file: content.source.label, reason });
 }
+
+/** How often the bytes of an archive may be judged: once, were there not damaged directories that list a member twice. */
+const SHARED = 4;
 
 async function openMember(archive: Archive, member: ZipMember): Promise<Content> {
   const { content, zip } = archive;

@@ -275,6 +275,31 @@ describe('work', () => {
     expect(audit.findings.length).toBeLessThan(100);
   });
 
+  // A directory of a few bytes an entry may list one member as often as it likes.
+  test('a member that is listed again and again', async () => {
+    const data = new Uint8Array(4 * 1024 * 1024);
+    const head = (signature: string, ...more: readonly (readonly [2 | 4 | 8, number])[]): Uint8Array =>
+      join(
+        encode(signature),
+        fields(...more, [2, 0], [4, 0], [4, 0], [4, data.length], [4, data.length], [2, 3], [2, 0]),
+      );
+    const member = join(head('PK\x03\x04', [2, 20], [2, 0]), encode('000'), data);
+    const directory = Array.from({ length: 300 }, (_, index) =>
+      join(
+        head('PK\x01\x02', [2, 20], [2, 20], [2, 0]),
+        fields([2, 0], [2, 0], [2, 0], [4, 0], [4, 0]),
+        encode(String(index).padStart(3, '0')),
+      ),
+    );
+    const end = fields([2, 0], [2, 0], [2, 300], [2, 300], [4, 300 * 49], [4, member.length], [2, 0]);
+    const file = join(member, ...directory, encode('PK\x05\x06'), end);
+    const start = performance.now();
+    const audit = await auditBytes(file, 'x.zip');
+    expect(audit).toMatchObject({ verdict: 'suspicious', complete: false });
+    expect(rulesOf(audit)).toContain('LIMIT');
+    expect(performance.now() - start).toBeLessThan(3_000);
+  });
+
   test('a tar in a tar in a tar', async () => {
     let file = tarPart({ name: 'x.pkl', data: BAD });
     for (let index = 0; index < 5; index += 1) file = tarBytes({ name: 'x.tar', data: file });
