@@ -499,7 +499,8 @@ export function groupChanges(changes: readonly Change[]): readonly Group[] {
   );
   for (const change of ordered) {
     const key = groupKey(change);
-    const word = key === '' ? `#${apart++}` : key;
+    // What is said of the model itself is said of no layer.
+    const word = key === '' ? `#${apart++}` : `${change.at.a === '' || change.at.b === ''} ${key}`;
     const list = groups.get(word);
     if (list) list.push(change);
     else groups.set(word, [change]);

@@ -32,9 +32,16 @@ function filesBelow(name: string): readonly string[] {
 }
 
 const keras = filesBelow('');
-const others = ['torch/containers', 'torch/nn', 'torch/tensors', 'safetensors', 'pairs', 'onnx', 'differences'].flatMap(
-  filesBelow,
-);
+const others = [
+  'torch/containers',
+  'torch/attributes',
+  'torch/nn',
+  'torch/tensors',
+  'safetensors',
+  'pairs',
+  'onnx',
+  'differences',
+].flatMap(filesBelow);
 /** 13 million weights: compared elsewhere. */
 const small = keras.filter((name) => !name.startsWith('reference-cnn'));
 
