@@ -386,6 +386,36 @@ function* entriesIn(value: PickleValue): Generator<readonly [string, PickleValue
   }
 }
 
+// What is worked out later is made in functions of its own: a closure keeps whatever its neighbours use alive, which is
+// every tensor of a large state_dict.
+
+function noDetails(): Details {
+  return { facts: new Map(), constants: [] };
+}
+
+function laterEntries(
+  entries: readonly (readonly [string, PickleValue])[],
+  tensors: readonly RawTensor[],
+  context: TensorContext,
+): () => Details {
+  return () => describeEntries(entries, namesByIdentity(tensors), context);
+}
+
+function laterModules(
+  modules: Parameters<typeof describeModules>[0],
+  tensors: readonly RawTensor[],
+  context: TensorContext,
+): () => Details {
+  return () => describeModules(modules, namesByIdentity(tensors), context);
+}
+
+function laterBeside(
+  entries: readonly (readonly [string, PickleValue])[],
+  context: TensorContext,
+): () => ReadonlyMap<string, Beside> {
+  return () => describeBeside(entries, context);
+}
+
 /** Reads the chosen candidate of a checkpoint, and the optimizer's tensors beside it. */
 export function readCheckpoint(
   root: PickleValue,
@@ -404,7 +434,7 @@ export function readCheckpoint(
   }
   const optimizer = readOptimizer(surveyed, context);
   const aside = besideOf(root, chosen);
-  const beside = aside.length === 0 ? {} : { beside: () => describeBeside(aside, context) };
+  const beside = aside.length === 0 ? {} : { beside: laterBeside(aside, context) };
   if (chosen.kind === 'module') {
     const { pickled, ...tree } = readModuleTree(chosen.value, context);
     return {
@@ -412,7 +442,7 @@ export function readCheckpoint(
       versions: undefined,
       optimizer,
       diagnostics: [...diagnostics, ...tree.diagnostics],
-      details: () => describeModules(pickled, namesByIdentity(tree.tensors), context),
+      details: laterModules(pickled, tree.tensors, context),
       ...beside,
     };
   }
@@ -433,7 +463,7 @@ export function readCheckpoint(
     versions: isDict(chosen.value) ? versionsOf(chosen.value) : undefined,
     optimizer,
     diagnostics,
-    details: () => describeEntries(others, others.length === 0 ? new Map() : namesByIdentity(tensors), context),
+    details: others.length === 0 ? noDetails : laterEntries(others, tensors, context),
     ...beside,
   };
 }
