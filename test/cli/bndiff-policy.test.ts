@@ -115,6 +115,9 @@ describe('--deny of values', () => {
   test('statistics are read for it', () => {
     expect(bndiff([bn, swapped]).status).toBe(0);
     expect(bndiff([bn, swapped, '--deny', 'statistics'])).toMatchObject({ status: 1 });
+    // Of a BatchNorm the values are the most of it.
+    expect(bndiff([bn, swapped, '--deny', 'bn'])).toMatchObject({ status: 1 });
+    expect(bndiff([bn, swapped, '--values', '--ignore', 'bn'])).toMatchObject({ status: 0 });
     expect(bndiff([bn, join(pairs, 'bn-gamma-beta-swapped.keras'), '--deny', 'counters']).status).toBe(0);
   });
 
@@ -133,6 +136,16 @@ describe('--deny of values', () => {
 });
 
 describe('--assert-frozen', () => {
+  test.each([
+    ['frozen.pt', 'frozen-other.pt'],
+    ['export-constants.pt2', 'export-constants-other.pt2'],
+  ])('a pattern for everything means tensors outside the state too: %s', (a, b) => {
+    const [one, other] = [a, b].map((name) => join(good, 'torch/containers', name));
+    const ran = bndiff([one ?? '', other ?? '', '--assert-frozen', '*']);
+    expect(ran.status).toBe(1);
+    expect(ran.stdout).toContain('frozen *: the model changed');
+  });
+
   test('weights that appear or vanish touch it', async () => {
     const before = await stateDict('a.pt', { 'body.0.weight': 1, 'body.0.bias': 1, 'head.weight': 1 });
     const without = await stateDict('b.pt', { 'body.0.weight': 1, 'head.weight': 1 });

@@ -2,9 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { compare } from '../../src/diff/across.ts';
 import { lockText, sideOfLock } from '../../src/diff/lock.ts';
 import { judge } from '../../src/diff/policy.ts';
-import type { Side } from '../../src/diff/side.ts';
+import { type Side, sideOfModel } from '../../src/diff/side.ts';
 import { renderDiffJunit } from '../../src/views/diff-junit.ts';
 import { notComparedLines } from '../../src/views/diff-wording.ts';
+import { chain, kerasLayer, toJson } from '../helpers/graph-model.ts';
 import {
   compareFiles,
   goodPath,
@@ -230,6 +231,60 @@ describe('lock files and summaries', () => {
     expect(self.notCompared.map(({ what, name }) => `${what} ${name}`)).toEqual(
       expect.arrayContaining(['wiring calls', 'inputs inputs']),
     );
+  });
+});
+
+describe('forms of one network', () => {
+  // script-sequential.pt and module-sequential-zip.pt are one network, fixtures/make/torch_containers.py says so.
+  test.each([
+    ['module-sequential-zip.pt', 'script-sequential.pt'],
+    ['script-sequential.pt', 'module-sequential-zip.pt'],
+    ['module-main-class-zip.pt', 'trace.pt'],
+    ['module-main-class-zip.pt', 'export-eval.pt2'],
+  ])('the lock file of %s against %s has no attributes that only one form keeps', async (a, b) => {
+    const lock = await lockSideOf(goodPath(`torch/containers/${a}`), false);
+    const found = await compare(lock, await openSideOf(goodPath(`torch/containers/${b}`)), STRUCTURE);
+    expect(found.changes.filter(({ code }) => code === 'attribute')).toEqual([]);
+  });
+});
+
+describe('models of Keras', () => {
+  const path = goodPath('frozen-functional-root.keras');
+  const rooted = async (name: string, own: Readonly<Record<string, unknown>> = {}) => {
+    const { model } = await openSideOf(path);
+    if (model === null) throw new Error('a model');
+    const config = toJson({ class_name: name, config: { name: 'm', trainable: true, ...own } });
+    return sideOfModel(path, { ...model, origin: { ...model.origin, config } });
+  };
+
+  test('another class of the whole, and its own settings', async () => {
+    const [functional, one, other] = [
+      await rooted('Functional'),
+      await rooted('pkg>Net', { n: 1 }),
+      await rooted('Net', { n: 2 }),
+    ];
+    expect(linesOf(await compare(functional, one, STRUCTURE))).toEqual(['the model type Functional → Net']);
+    expect(linesOf(await compare(one, other, STRUCTURE))).toEqual(['the model n 1 → 2']);
+    // Before TensorFlow 2.3 a functional model was a Model.
+    expect(linesOf(await compare(functional, await rooted('Model'), STRUCTURE))).toEqual([]);
+    const locked = sideOfLock('a', jsonOf(await lockText(one, { file: 'a', hash: () => false })));
+    expect(linesOf(await compare(locked, other, STRUCTURE))).toEqual(['the model n 1 → 2']);
+    const { rootType: _, ...old } = locked;
+    const told = (await compare({ ...old, rootFacts: null }, one, STRUCTURE)).notCompared.map(({ name }) => name);
+    expect(told).toEqual(expect.arrayContaining(['class', 'n']));
+  });
+
+  test('a lock file keeps the types of the inputs', async () => {
+    // A Sequential has no layer for its input.
+    const bare = { ...sideOfModel('x', chain([null, 4], [kerasLayer('x', 'Dense')])), inputDtypes: ['float32'] };
+    const lock = sideOfLock('a', jsonOf(await lockText(bare, { file: 'a', hash: () => false })));
+    const types = ['int32'];
+    const found = linesOf(await compare(lock, { ...bare, inputDtypes: types }, STRUCTURE));
+    expect(found).toEqual(['the model dtype of input float32 → int32']);
+    const { inputDtypes: _, ...old } = lock;
+    const told = await compare(old, bare, STRUCTURE);
+    expect(linesOf(told)).toEqual([]);
+    expect(notComparedLines(told.notCompared)).toContain('types of the inputs: only the second file tells');
   });
 });
 
