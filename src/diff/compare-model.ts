@@ -125,7 +125,10 @@ export function compareConstants(work: Work): LayerPair | null {
     return { code, at: MODEL, role, class: weight.class, shape, elements: 0 };
   };
   work.changes.push(...removed.map((weight) => gone('tensor_removed', weight)));
-  work.changes.push(...added.map((weight) => gone('tensor_added', weight)));
+  // Lock files of before list fewer of them.
+  const isOld = a.from === 'lock' && a.details !== true && a.dialect === 'torch';
+  if (isOld && added.length > 0) leaveOut(work, 'constants', 'constants', 'a', '');
+  else work.changes.push(...added.map((weight) => gone('tensor_added', weight)));
   for (const [one, other] of both) {
     const roles = [one.role];
     if (one.shape.join() !== other.shape.join()) {

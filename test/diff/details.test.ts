@@ -215,6 +215,15 @@ describe('lock files and summaries', () => {
     expect(found.notCompared.map(({ what }) => what)).toContain('program');
   });
 
+  test('nor are tensors outside the state that it does not list', async () => {
+    const lock = await oldLock('hooks.pt');
+    // spectral_norm keeps the normed weight as a plain attribute.
+    expect(lock.constants?.map(({ role }) => role)).toEqual(['4.weight']);
+    const found = await compare({ ...lock, constants: [] }, await openSideOf(goodPath(at('hooks.pt'))), STRUCTURE);
+    expect(linesOf(found)).toEqual([]);
+    expect(found.notCompared.map(({ what }) => what)).toContain('constants');
+  });
+
   test('a summary says what it does not keep', async () => {
     const found = await compare(
       await summarySideOf(goodPath(at('module.pt'))),
