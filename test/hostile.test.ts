@@ -114,6 +114,8 @@ const CODE: ReadonlyMap<string, string> = new Map([
   ['MichaelHopf__CarND-Behavioral-Cloning-P3__model.hdf5', 'Lambda layers with marshalled code'],
   ['lambda.h5', 'a Lambda layer with marshalled code'],
   ['lambda.keras', 'a Lambda layer with marshalled code'],
+  ['module-fx.pt', 'torch.fx runs the source code in it'],
+  ['module-compiled.pt', 'what torch.compile wraps it in calls getattr and makes objects of the compiler'],
   // torch/attributes: a bound method and a function of C++ are pickled as a call of getattr.
   ...['module', 'module-legacy', 'module-other', 'module-protocol-4', 'module-renamed'].map(
     (name) => [`${name}.pt`, 'builtins.getattr is called'] as const,

@@ -46,12 +46,17 @@ export function compareRoots(work: Work): void {
     if (!hasRow) compareModules(work, pair, MODEL);
     return;
   }
+  // Two classes have settings of their own; that they are two is told.
+  if (a.rootType !== undefined && b.rootType !== undefined && a.rootType !== b.rootType) return;
   if (before !== null && after !== null) {
     compareConfig(work, pair, MODEL);
     return;
   }
-  // Of Keras: a summary, or a lock file of before, does not tell a model's own class.
-  if (a.dialect === 'keras') leaveOut(work, 'attribute', 'class of the model', before === null ? 'a' : 'b', '');
+  // A summary, or a lock file of before, does not tell the settings of a model's own class.
+  const told = (before ?? after)?.get('config');
+  for (const [name, value] of isObject(told) ? told : EMPTY_OBJECT) {
+    leaveOut(work, 'attribute', name, before === null ? 'a' : 'b', '', value);
+  }
 }
 
 function compareRootClass(work: Work): void {

@@ -419,18 +419,26 @@ export function hasOwnNames(side: Side): boolean {
 /** Classes of Keras that say no more of a model than its graph does. */
 const PLAIN_MODELS = new Set(['Functional', 'Graph', 'Model', 'Sequential']);
 
-/** The class of a Keras model that is somebody's own, and what its config holds beside the graph. */
+/**
+ * Class of the whole: of a pickled module; of a Keras model without its package, where all that Keras itself has are one
+ * (a Sequential and a Functional of the same layers compute the same).
+ */
+function rootTypeOf({ origin, dialect }: Model): string | undefined {
+  if (dialect !== 'keras') return origin.rootType;
+  const name = stringAt(origin.config, 'class_name');
+  if (name === undefined) return undefined;
+  return PLAIN_MODELS.has(name) ? 'Functional' : name.slice(name.lastIndexOf('>') + 1);
+}
+
+/** What the config of a Keras model of somebody's own class holds beside the graph. */
 function ownClassFacts({ origin }: Model): JsonObject | null {
   const { config } = origin;
   if (config === undefined) return null;
-  const type = stringAt(config, 'class_name') ?? '';
-  const registered = stringAt(config, 'registered_name');
-  if (PLAIN_MODELS.has(type)) return new Map([['config', EMPTY_OBJECT]]);
+  if (PLAIN_MODELS.has(stringAt(config, 'class_name') ?? '')) return new Map([['config', EMPTY_OBJECT]]);
   const settings = [...(objectAt(config, 'config') ?? EMPTY_OBJECT)].filter(
     ([key]) => !OF_EVERY_LAYER.test(key) && !/^(?:layers|input_layers|output_layers)$/.test(key),
   );
   const facts = new Map(settings.map(([key, value]) => [key, objectFact(value)]));
-  facts.set('class', registered?.includes('>') === true ? registered : type);
   return new Map([['config', facts]]);
 }
 
@@ -530,7 +538,7 @@ export function sideOfModel(label: string, model: Model): Side {
     };
   });
   const { bytes } = accounting;
-  const rootType = model.origin.rootType;
+  const rootType = rootTypeOf(model);
   return {
     label,
     from: 'model',

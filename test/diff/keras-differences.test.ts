@@ -27,7 +27,7 @@ const PAIRS: Readonly<Record<string, { readonly file: string; readonly line: Reg
   'mask-value': { file: 'json', line: /^l reads from e → e, mask=notequal\(x, 5\)$/ },
   'custom-setting': { file: 'json', line: /^r layers 2 → 3$/ },
   'custom-holder': { file: 'json', line: /^h layer .*"linear".* → .*"relu"/ },
-  'model-class': { file: 'json', line: /^the model class none → own>Twice$/ },
+  'model-class': { file: 'json', line: /^the model type Functional → Twice$/ },
   'nested-subclass': { file: 'keras', line: /^s n 1 → 2$/ },
   'dot-axes': { file: 'json', line: /^dot axes 1 → \[1, 2\]$/ },
   'output-dict': { file: 'json', line: /^the model outputs \{p: #, q: #\} → \{p: #, r: #\}$/ },

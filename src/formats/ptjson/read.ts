@@ -136,14 +136,14 @@ function buildModel(source: ByteSource, text: Text): Outcome<Model> {
 function judgeOwn(text: Text, file: string, diagnostics: Diagnostic[]): void {
   const version = text.members.get('version');
   if (version !== 1) {
-    if (typeof version !== 'number') {
-      throw new BnsumError({ code: 'MALFORMED', file, place: 'version', reason: 'is no number; version 1 is read' });
-    }
+    const isNumber = typeof version === 'number';
     throw new BnsumError({
       code: 'UNSUPPORTED',
       file,
-      reason: `pt-json version ${version}, version 1 is read`,
-      next: 'take a newer bnsum',
+      reason: isNumber
+        ? `pt-json version ${version}, version 1 is read`
+        : 'pt-json without a version; version 1 is read',
+      next: isNumber ? 'take a newer bnsum' : 'write it with bnconvert',
     });
   }
   if (!text.hasState) throw new BnsumError({ code: 'MALFORMED', file, reason: 'has no state_dict' });

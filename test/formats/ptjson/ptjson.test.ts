@@ -399,7 +399,7 @@ describe('refusals', () => {
   const own = (state: string, rest = ''): string => `{"format":"pt-json","version":1${rest},"state_dict":{${state}}}`;
   test.each([
     ['a newer version', '{"format":"pt-json","version":2,"state_dict":{}}', 'UNSUPPORTED', /version 2/],
-    ['no version', '{"format":"pt-json","state_dict":{}}', 'UNSUPPORTED', /version none/],
+    ['no version', '{"format":"pt-json","state_dict":{}}', 'UNSUPPORTED', /without a version/],
     ['no state_dict', '{"format":"pt-json","version":1}', 'MALFORMED', /no state_dict/],
     [
       'a name twice',
