@@ -10,7 +10,7 @@ export type AuditRule =
   | 'COMPUTED_IMPORT' // an import whose name is the result of a computation
   | 'DANGEROUS_ATTRIBUTE' // BUILD sets a name that changes what an object does
   | 'DANGEROUS_IMPORT' // a name of a family that runs code, reaches files, processes or the network
-  | 'EXPANSION' // few bytes that stand for a huge structure
+  | 'EXPANSION' // few bytes that stand for a huge structure, or for much memory
   | 'EXTENSION_CODE'
   | 'GETATTR' // an attribute is looked up by name
   | 'NESTED_PICKLE' // a value that is itself a pickle

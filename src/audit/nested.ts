@@ -1,18 +1,18 @@
 import type { PickleEvent, PickleRun } from '../formats/torch/pickle-event.ts';
+import { partsOf } from '../formats/torch/pickle-tree.ts';
 import { isNode, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { runPickle } from '../formats/torch/unpickle.ts';
 import { LIMITS } from '../ir/limits.ts';
 import type { Level } from './finding.ts';
 import { isDangerousName, mayBeDangerous } from './names.ts';
 import type { PicklePlace } from './pickle.ts';
-import { partsOf } from './value.ts';
 
 /** Pickles in pickles are followed this deep. */
 const DEPTH = 4;
 /** Candidates that one region may have before the search ends: chance alone makes a few per megabyte. */
 const CANDIDATES = 20_000;
-/** Values up to this are judged as often as they stand. */
-const SHORT_VALUE = 256;
+/** Texts and bytes of one pickle that could be a pickle by how they begin, each judged once. */
+const VALUES = 2_000_000;
 /** Bytes that the runs of one search may walk, all candidates together. */
 const WALKED_BYTES = 64 * 1024 * 1024;
 /** What a run costs beside the bytes that it walks. */
@@ -31,29 +31,42 @@ interface Inner {
  */
 export function findNested(run: PickleRun, place: PicklePlace, unpickles: boolean): void {
   const seen = new Set<PickleValue>();
-  const search = (root: PickleValue | undefined, depth: number): void => {
+  let values = 0;
+  /** `nodes`: what the runs around this one hold already. */
+  const search = (root: PickleValue | undefined, depth: number, nodes: number): void => {
     if (root === undefined || depth > DEPTH) return;
-    const stack: PickleValue[] = [root];
-    for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
+    const stack: { readonly parts: readonly PickleValue[]; next: number }[] = [{ parts: [root], next: 0 }];
+    for (let frame = stack.at(-1); frame !== undefined; frame = stack.at(-1)) {
+      if (frame.next >= frame.parts.length) {
+        stack.pop();
+        continue;
+      }
+      const value = frame.parts[frame.next] ?? null;
+      frame.next += 1;
       if (typeof value === 'string' || value instanceof Uint8Array) {
-        // A long value may be referred to a million times.
-        if (value.length > SHORT_VALUE) {
-          if (seen.has(value)) continue;
-          seen.add(value);
+        if (!mayBePickle(value) || seen.has(value)) continue;
+        values += 1;
+        if (values > VALUES) {
+          const detail = 'too many values that could be pickles';
+          place.ledger.add({ level: 'suspicious', rule: 'LIMIT', member: place.member, detail });
+          place.ledger.miss(0);
+          return;
         }
-        const inner = innerOf(value, place.member);
+        seen.add(value);
+        const inner = innerOf(value, place.member, LIMITS.pickleNodes - nodes);
         if (inner === undefined) continue;
         reportInner(inner, place, depth, unpickles);
-        search(inner.run.value, depth + 1);
+        search(inner.run.value, depth + 1, nodes + inner.run.nodes);
       } else if (isNode(value) && !seen.has(value)) {
         seen.add(value);
-        for (const part of partsOf(value)) stack.push(part);
+        const parts = partsOf(value);
+        if (parts.length > 0) stack.push({ parts, next: 0 });
       }
     }
   };
-  search(run.value, 1);
+  search(run.value, 1, run.nodes);
   // Calls whose result was thrown away are not part of the value.
-  for (const event of run.events) for (const argument of event.args ?? []) search(argument, 1);
+  for (const event of run.events) for (const argument of event.args ?? []) search(argument, 1, run.nodes);
 }
 
 function reportInner(inner: Inner, place: PicklePlace, depth: number, unpickles: boolean): void {
@@ -76,95 +89,135 @@ function importsOf(run: PickleRun): string {
   return list.slice(0, 5).join(', ') + (list.length > 5 ? ', …' : '');
 }
 
+/** Values shorter than this hold nothing. */
+const SHORTEST_VALUE = 8;
+/** Characters at the start of a text that say whether it can be a pickle, behind white space and `data:…,`. */
+const HEAD = 256;
+
+/** Whether a value can be a pickle, by how it begins: bytes, text, hex and base64. The rest of a long one is not touched. */
+function mayBePickle(value: string | Uint8Array): boolean {
+  if (value.length < SHORTEST_VALUE) return false;
+  if (value instanceof Uint8Array && isPickleHead(value)) return true;
+  const head = typeof value === 'string' ? value.slice(0, HEAD) : latin1(value.subarray(0, HEAD));
+  if (isTextOfPickle(head)) return true;
+  const plain = head.slice(startOfText(head));
+  const hex = decodeHex(plain.slice(0, 4));
+  if (hex !== undefined && isPickleHead(hex)) return true;
+  const base64 = decodeBase64(plain.replace(/\s+/g, '').slice(0, 4));
+  return base64 !== undefined && isPickleHead(base64);
+}
+
+function isPickleHead(bytes: Uint8Array): boolean {
+  return (bytes[0] === 0x80 && (bytes[1] ?? 9) <= 5) || looksOld(bytes);
+}
+
+/** A text whose characters are the bytes of a pickle. */
+function isTextOfPickle(head: string): boolean {
+  return (head.charCodeAt(0) === 0x80 && head.charCodeAt(1) <= 5) || /^(?:\(?[ci])[A-Za-z_][\w.]*\n/.test(head);
+}
+
+/** Behind white space and the prefix of a data address. */
+function startOfText(head: string): number {
+  const found = /^\s*(?:data:[^,]{0,100},)?\s*/.exec(head);
+  return found === null ? 0 : found[0].length;
+}
+
 /** The pickle that a value is, whole or behind base64 or hex; undefined for anything else. */
-function innerOf(value: string | Uint8Array, member: string): Inner | undefined {
-  if (value.length < 8) return undefined;
+function innerOf(value: string | Uint8Array, member: string, nodes: number): Inner | undefined {
+  if (!mayBePickle(value)) return undefined;
   if (value instanceof Uint8Array) {
-    const run = completeRun(value, member);
+    const run = completeRun(value, member, nodes);
     if (run !== undefined) return { run, how: 'bytes' };
-    if (value.length > 65_536 && !isAscii(value.subarray(0, 256))) return undefined;
-    return innerOfText(new TextDecoder('latin1').decode(value), member);
+    if (value.length > 65_536 && !isAscii(value.subarray(0, HEAD))) return undefined;
+    return innerOfText(latin1(value), member, nodes);
   }
-  return innerOfText(value, member);
+  return innerOfText(value, member, nodes);
+}
+
+function latin1(bytes: Uint8Array): string {
+  return new TextDecoder('latin1').decode(bytes);
 }
 
 function isAscii(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte < 0x80);
 }
 
-function innerOfText(text: string, member: string): Inner | undefined {
-  // A text whose characters are the bytes of a pickle.
-  if ((text.charCodeAt(0) === 0x80 && text.charCodeAt(1) <= 5) || /^(?:\(?[ci])[A-Za-z_][\w.]*\n/.test(text)) {
-    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff);
-    const run = completeRun(bytes, member);
+function innerOfText(text: string, member: string, nodes: number): Inner | undefined {
+  if (isTextOfPickle(text.slice(0, HEAD))) {
+    const bytes = new Uint8Array(text.length);
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = text.charCodeAt(at);
+    const run = completeRun(bytes, member, nodes);
     if (run !== undefined) return { run, how: 'text' };
   }
-  const plain = text.replace(/^data:[^,]{0,100},/, '').trim();
+  const plain = text.slice(startOfText(text.slice(0, HEAD))).trimEnd();
   if (plain.length < 12) return undefined;
-  if (hexPairs(plain, 1) !== undefined && plain.length % 2 === 0) {
-    // A long text of digits is looked at in full only where it begins as a pickle does.
-    const bytes = beginsPickle(hexPairs(plain, 2)) ? hexPairs(plain, plain.length / 2) : undefined;
-    const run = bytes && completeRun(bytes, member);
-    if (run !== undefined) return { run, how: 'hex' };
-  }
-  if (beginsPickle(decodeBase64(firstWord(plain, 4))) && !/[^A-Za-z0-9+/_\-=\s]/.test(plain)) {
-    const bytes = decodeBase64(plain);
-    const run = bytes && completeRun(bytes, member);
-    if (bytes !== undefined && run !== undefined) return { run, how: 'base64' };
+  for (const [decode, how] of [
+    [decodeHex, 'hex'],
+    [decodeBase64, 'base64'],
+  ] as const) {
+    const bytes = decode(plain);
+    const run = bytes && completeRun(bytes, member, nodes);
+    if (run !== undefined) return { run, how };
   }
   return undefined;
 }
 
-/** The first characters that are no white space. */
-function firstWord(text: string, length: number): string {
-  let word = '';
-  for (let at = 0; at < text.length && word.length < length; at += 1) word += text.charAt(at).trim();
-  return word;
-}
-
-/** The first bytes of a text of hexadecimal digits; undefined where something else stands among them. */
-function hexPairs(text: string, count: number): Uint8Array | undefined {
-  const bytes = new Uint8Array(count);
-  for (let at = 0; at < count; at += 1) {
-    const high = hexDigit(text.charCodeAt(2 * at));
-    const low = hexDigit(text.charCodeAt(2 * at + 1));
+function decodeHex(text: string): Uint8Array | undefined {
+  if (text.length % 2 !== 0) return undefined;
+  const bytes = new Uint8Array(text.length / 2);
+  for (let at = 0; at < bytes.length; at += 1) {
+    const high = digitOf(text.charCodeAt(2 * at));
+    const low = digitOf(text.charCodeAt(2 * at + 1));
     if (high < 0 || low < 0) return undefined;
     bytes[at] = 16 * high + low;
   }
   return bytes;
 }
 
-function hexDigit(code: number): number {
+function digitOf(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const letter = code | 0x20;
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-/** Whether a text that is one opcode after another could begin with these bytes. */
-function beginsPickle(bytes: Uint8Array | undefined): boolean {
-  return bytes !== undefined && ((bytes[0] === 0x80 && (bytes[1] ?? 9) <= 5) || looksOld(bytes));
-}
-
+/** Base64 of either alphabet; white space anywhere, '=' ends it. undefined for any other character. */
 function decodeBase64(text: string): Uint8Array | undefined {
-  let binary: string;
-  try {
-    binary = atob(text.replace(/\s+/g, '').replaceAll('-', '+').replaceAll('_', '/'));
-  } catch {
-    return undefined;
+  const bytes = new Uint8Array(Math.ceil((text.length * 3) / 4));
+  let length = 0;
+  let held = 0;
+  let bits = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === 0x20 || (code >= 9 && code <= 13)) continue;
+    if (code === 0x3d) break;
+    const digit = sextetOf(code);
+    if (digit < 0) return undefined;
+    held = ((held << 6) | digit) & 0xffff;
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    bytes[length] = held >> bits;
+    length += 1;
   }
-  const bytes = new Uint8Array(binary.length);
-  for (let at = 0; at < bytes.length; at += 1) bytes[at] = binary.charCodeAt(at);
-  return bytes;
+  return bytes.subarray(0, length);
+}
+
+function sextetOf(code: number): number {
+  if (code >= 0x41 && code <= 0x5a) return code - 0x41;
+  if (code >= 0x61 && code <= 0x7a) return code - 0x47;
+  if (code >= 0x30 && code <= 0x39) return code + 4;
+  if (code === 0x2b || code === 0x2d) return 62;
+  return code === 0x2f || code === 0x5f ? 63 : -1;
 }
 
 /** The run of bytes that are a pickle from first to last: a chance text ends or imports nothing. */
-function completeRun(bytes: Uint8Array, member: string): PickleRun | undefined {
-  if (!beginsPickle(bytes)) return undefined;
-  const proto = bytes[0] === 0x80;
-  const run = runPickle(bytes, 0, { file: member, strict: false });
+function completeRun(bytes: Uint8Array, member: string, nodes: number): PickleRun | undefined {
+  if (!isPickleHead(bytes)) return undefined;
+  const run = runPickle(bytes, 0, { file: member, strict: false, nodes });
   const imports = run.events.some((event) => event.kind === 'import' && isPlainName(event.module));
-  if (imports) return run;
-  return proto && run.error === undefined && run.opcodes >= 3 ? run : undefined;
+  // What lies beyond a limit of ours could be anything.
+  if (imports || run.error?.code === 'LIMIT') return run;
+  return bytes[0] === 0x80 && run.error === undefined && run.opcodes >= 3 ? run : undefined;
 }
 
 /** Protocol 0 and 1 begin with an opcode that takes a class name, a MARK or an empty container. */
@@ -440,7 +493,7 @@ export function judgeEncodedPickle(
   isLoaded: boolean,
 ): void {
   const place: PicklePlace = { ledger, member, base: 0 };
-  const inner = innerOf(text, member);
+  const inner = innerOf(text, member, LIMITS.pickleNodes);
   if (inner !== undefined) {
     reportInner(inner, place, 1, isLoaded);
     return;

@@ -18,6 +18,8 @@ export interface PicklePlace {
   readonly persist?: (id: PickleValue) => PickleValue | false;
   /** Archive of TorchScript: its own classes are code of the archive, found there. */
   readonly script?: boolean;
+  /** Takes the arguments of nested tensors, whose sizes stand in storages; without it they are findings. */
+  readonly nested?: (readonly PickleValue[])[];
   /** The surroundings have said that it is an array of objects. */
   readonly objects?: boolean;
   /** The content is of another format: it is a pickle besides only when it imports something. */
@@ -45,8 +47,12 @@ export function runAt(bytes: Uint8Array, start: number, place: PicklePlace): Pic
 
 /** Reports every import, call and oddity of one run. */
 export function judgeRun(run: PickleRun, place: PicklePlace): void {
+  // A number or None: small streams follow one another by the million.
+  const isScalar = run.value === null || typeof run.value === 'number' || typeof run.value === 'boolean';
+  if (isScalar && run.error === undefined && run.events.length + run.findings.length === 0) return;
   const { ledger, member, base } = place;
   const calls = callsByName(run);
+  const isPlain = plainUses(run);
   for (const event of run.events) {
     const at = { member, offset: base + event.offset, opIndex: event.opIndex };
     const { module, name, role } = event;
@@ -59,15 +65,15 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
       if (place.script === true && module.startsWith('__torch__')) continue;
       const facts = { ...at, module, name, called: event.called, detail: calls.get(`${module}\0${name}`) ?? '' };
       if (module === 'builtins' && name === 'getattr') {
-        const level: Level = isPlainLookup(run) && event.called ? 'suspicious' : 'dangerous';
+        const level: Level = isPlain.lookup() && event.called ? 'suspicious' : 'dangerous';
         report(ledger, { ...facts, level, rule: 'GETATTR' });
         continue;
       }
-      if (module === 'functools' && name === 'partial' && event.called && isPlainPartial(run)) {
+      if (module === 'functools' && name === 'partial' && event.called && isPlain.partial()) {
         report(ledger, { ...facts, level: 'suspicious', rule: 'UNKNOWN_IMPORT' });
         continue;
       }
-      if (name === UFUNC && event.called && isPlainUfunc(run)) {
+      if (name === UFUNC && event.called && isPlain.ufunc()) {
         report(ledger, { ...facts, level: 'suspicious', rule: 'UNKNOWN_IMPORT' });
         continue;
       }
@@ -75,8 +81,8 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
       if (level === null) continue;
       report(ledger, { ...facts, level, rule: level === 'dangerous' ? 'DANGEROUS_IMPORT' : 'UNKNOWN_IMPORT' });
     } else if (event.kind === 'call' && !event.resolved) {
-      const isPlain = module === 'functools' && name === 'partial' && isPlainPartial(run);
-      const level: Level = name === '' || (!isPlain && isDangerousName(module, name)) ? 'dangerous' : 'suspicious';
+      const isBound = module === 'functools' && name === 'partial' && isPlain.partial();
+      const level: Level = name === '' || (!isBound && isDangerousName(module, name)) ? 'dangerous' : 'suspicious';
       const of = name === '' ? { module: null, name: null } : { module, name };
       ledger.add({ ...at, ...of, level, rule: 'COMPUTED_CALL', called: true, detail: event.argSummary });
     }
@@ -101,6 +107,9 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
       case 'EXPANSION':
         ledger.add({ ...at, level: 'suspicious', rule: 'EXPANSION' });
         break;
+      case 'TENSOR_BOUNDS':
+        ledger.add({ ...at, level: 'suspicious', rule: 'TENSOR_BOUNDS' });
+        break;
       case 'EXTENSION_CODE':
         ledger.add({ ...at, level: 'suspicious', rule: 'EXTENSION_CODE' });
         break;
@@ -118,6 +127,11 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
         if (STRUCTURE.has(finding.code)) ledger.add({ ...at, level: 'suspicious', rule: 'PICKLE_STRUCTURE' });
     }
   }
+  if (place.nested !== undefined) place.nested.push(...run.nested);
+  else if (run.nested.length > 0) {
+    const detail = 'a nested tensor, whose sizes are not compared here';
+    ledger.add({ level: 'suspicious', rule: 'TENSOR_BOUNDS', member, offset: base, detail });
+  }
   if (run.error !== undefined) {
     const rule: AuditRule = run.error.code === 'LIMIT' ? 'LIMIT' : 'STREAM_BROKEN';
     const offset = base + run.end;
@@ -134,6 +148,18 @@ function report(
 ): void {
   if (facts.level === 'suspicious' && ledger.isAllowed(`${facts.module}.${facts.name}`)) return;
   ledger.add(facts);
+}
+
+/** What all uses of a name in the stream have in common, found out once: a stream may name it a million times. */
+function plainUses(run: PickleRun): Readonly<Record<'lookup' | 'partial' | 'ufunc', () => boolean>> {
+  const once = (judge: (run: PickleRun) => boolean): (() => boolean) => {
+    let known: boolean | undefined;
+    return () => {
+      known ??= judge(run);
+      return known;
+    };
+  };
+  return { lookup: once(isPlainLookup), partial: once(isPlainPartial), ufunc: once(isPlainUfunc) };
 }
 
 /** The arguments of the first call of each name off the list. */
@@ -221,7 +247,15 @@ export async function judgePickles(
   const { ledger, member } = place;
   const window: Window = { from: 0, bytes: new Uint8Array(0) };
   let position = start;
+  let made = 0;
   for (let index = 0; position < source.size || index === 0; index += 1) {
+    if (index >= LIMITS.pickleStreams) {
+      const detail = `more than ${LIMITS.pickleStreams} streams`;
+      ledger.add({ level: 'suspicious', rule: 'LIMIT', member, offset: position, detail });
+      ledger.miss(source.size - position);
+      await scanRest(content, position, place);
+      return 'pickle';
+    }
     const stream = await runWindow(content, position, place, window);
     const { run } = stream;
     const isPickle = place.imports === true && index === 0 ? isPickleToo(stream) : looksRun(stream, place, index === 0);
@@ -233,6 +267,12 @@ export async function judgePickles(
     }
     judgeRun(run, { ...place, base: position });
     const end = position + run.end;
+    // What each stream makes is small, all of them together may not be.
+    made += run.made;
+    if (made > run.made && made > LIMITS.pickleMadeBytes + LIMITS.pickleMadeRatio * (end - start)) {
+      const detail = 'streams that make memory out of numbers, all together';
+      ledger.add({ level: 'suspicious', rule: 'EXPANSION', member, offset: position, detail });
+    }
     if (run.error !== undefined) {
       if (stream.isCut) ledger.add({ level: 'suspicious', rule: 'LIMIT', member, offset: end, detail: CUT_DETAIL });
       ledger.miss(source.size - end);
@@ -315,7 +355,8 @@ function isDoubtful(run: PickleRun): boolean {
  * whole streams up to the end, or where one of them imports something.
  */
 function isFollowed({ run: first, bytes, hasMore }: Stream, place: Omit<PicklePlace, 'base'>): boolean {
-  for (let at = first.end; at < bytes.length; ) {
+  let streams = 1;
+  for (let at = first.end; at < bytes.length && streams < LIMITS.pickleStreams; streams += 1) {
     const run = runAt(bytes, at, { ...place, base: 0 });
     if (run.error === undefined && !isDoubtful(run)) {
       if (acts(run)) return true;

@@ -30,7 +30,15 @@ export type LimitName =
   | 'pickleMemo'
   | 'pickleIntegerDigits'
   | 'pickleLineBytes'
+  | 'pickleStreams'
   | 'pickleEvents'
+  | 'pickleEntries'
+  | 'pickleNodes'
+  | 'pickleMadeBytes'
+  | 'pickleMadeRatio'
+  | 'pickleHashSteps'
+  | 'pickleKeyDepth'
+  | 'pickleVisits'
   | 'protobufBytes'
   | 'protobufDepth'
   | 'tensorRank'
@@ -97,8 +105,27 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleIntegerDigits: 10_000,
   /** Bytes of one text argument of protocol 0; torch's own source texts stay far below. */
   pickleLineBytes: 16 * 1024 * 1024,
+  /** Pickles one behind another in one file, as an audit walks them: a second or two. */
+  pickleStreams: 1_000_000,
   /** Imports and calls of names off the allow list in one pickle, each recorded for itself. */
   pickleEvents: 1_000_000,
+  /** Entries of one dict: a Map of V8 holds 2^24. */
+  pickleEntries: 10_000_000,
+  /** Containers, calls and bytes that an audit holds of one pickle; a checkpoint of 100,000 tensors has 800,000. */
+  pickleNodes: 5_000_000,
+  /**
+   * Bytes that the calls of one pickle make Python allocate out of numbers, and by copying one value again: bytearray(n),
+   * list(range(n)), an empty tensor of a shape. Honest ones make next to nothing so; storages of the file do not count.
+   */
+  pickleMadeBytes: 64 * 1024 * 1024,
+  /** More of them for each byte of the stream: a text that is encoded is copied. */
+  pickleMadeRatio: 4,
+  /** Steps of Python to hash the keys of one pickle, besides one a byte: about a second. */
+  pickleHashSteps: 100_000_000,
+  /** Tuples in one another that are a key: Python hashes by recursion, and its stack ends at tens of thousands. */
+  pickleKeyDepth: 1_000,
+  /** Our own steps through the arguments of calls of one pickle. */
+  pickleVisits: 20_000_000,
   /** Bytes of an ONNX file beside the elements of its tensors, which are held in memory. */
   protobufBytes: 512 * 1024 * 1024,
   /** Messages within messages: the default of protobuf's own readers. */

@@ -30,7 +30,7 @@ const WORDING: Readonly<Record<AuditRule, Wording>> = {
   DANGEROUS_IMPORT: { reason: 'runs code, or reaches processes, files, the network or other pickles', advice: 'stop' },
   DANGEROUS_OBJECT: { reason: 'no layer and no part of one: Keras would resolve and call it', advice: 'stop' },
   EMBEDDED_PICKLE: { reason: 'bytes that belong to nothing hold a pickle', advice: 'ask' },
-  EXPANSION: { reason: 'a few bytes that stand for a huge structure', advice: 'ask' },
+  EXPANSION: { reason: 'a few bytes that stand for a huge structure, or for much memory', advice: 'ask' },
   EXTENSION_CODE: { reason: 'an import by a number that means whatever the loading program registered', advice: 'ask' },
   EXTERNAL_LINK: { reason: 'a link into another file', advice: 'stop' },
   EXTERNAL_PATH: { reason: 'names a file or address outside of the model, which loading opens', advice: 'stop' },

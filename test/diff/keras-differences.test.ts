@@ -87,11 +87,12 @@ test('what a lock file of an older release does not hold is not compared', async
       const wires = new Map(
         [...(side.wires ?? [])].map(([path, { calls, inputs, outputs }]) => [path, { calls, inputs, outputs }]),
       );
-      const text = await lockText({ ...side, layers, wires, rootFacts: null }, { file: name, hash: () => false });
+      const { rootType: _, ...old } = side;
+      const text = await lockText({ ...old, layers, wires, rootFacts: null }, { file: name, hash: () => false });
       expect(text).not.toMatch(strip);
       const found = await compare(sideOfLock('lock', jsonOf(text)), side, STRUCTURE);
       expect(linesOf(found), name).toEqual([]);
-      expect(notComparedLines(found.notCompared).join('\n'), name).toContain('class of the model');
+      expect(notComparedLines(found.notCompared).join('\n'), name).toContain('class');
     } finally {
       await side.model?.close();
     }

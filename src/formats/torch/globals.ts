@@ -111,6 +111,8 @@ const EXACT: ReadonlyMap<string, GlobalRole> = new Map<string, GlobalRole>([
   ['numpy._core.multiarray _reconstruct', 'numpy'],
   ['numpy.core.multiarray scalar', 'numpy'],
   ['numpy._core.multiarray scalar', 'numpy'],
+  ['numpy.core.numeric _frombuffer', 'numpy'],
+  ['numpy._core.numeric _frombuffer', 'numpy'],
   ['torch.jit._pickle build_intlist', 'script-list'],
   ['torch.jit._pickle build_doublelist', 'script-list'],
   ['torch.jit._pickle build_boollist', 'script-list'],

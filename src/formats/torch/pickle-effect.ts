@@ -1,7 +1,9 @@
 import { LIMITS } from '../../ir/limits.ts';
 import { type GlobalRole, mapPython2, roleOfGlobal } from './globals.ts';
+import { effortOf, hashKey } from './pickle-effort.ts';
 import type { PickleEvent } from './pickle-event.ts';
 import { breach, fail, find, type Machine, opcodeName, summarise } from './pickle-machine.ts';
+import { judgeBuild, judgeCall, judgeItems } from './pickle-role.ts';
 import { encodeLatin1 } from './pickle-text.ts';
 import {
   type DictNode,
@@ -11,7 +13,9 @@ import {
   isNode,
   isReduced,
   itemsOf,
+  joinItems,
   makeDict,
+  NO_ITEMS,
   type PickleValue,
   putEntry,
 } from './pickle-value.ts';
@@ -141,152 +145,61 @@ export function call(
       breach(machine, 'WRONG_TARGET', 'MALFORMED', `calls ${summarise(callable)}, which is no function or class`);
     }
   }
+  let length: number | undefined;
   if (isGlobal(callable) && role !== null) {
-    checkRole(machine, callable, role, args, keywords);
-    const plain = plainResult(callable, role, args);
+    if (!machine.strict) length = judgeCall(machine, callable, role, args, keywords);
+    const plain = plainResult(machine, callable, role, args);
     if (plain !== undefined) return plain;
   }
-  return { kind: 'reduced', callable, args, keywords, state: undefined, items: undefined };
+  const made: PickleValue = { kind: 'reduced', callable, args, keywords, state: undefined, items: undefined };
+  if (length !== undefined) effortOf(machine).lengths.set(made, length);
+  return made;
 }
 
-/** Whether a name of the allow list is used for what it is listed for. */
-function checkRole(
+/** The items of a copy; undefined: so many were copied that the stream cannot mean it, and the call stays a call. */
+function copyOf(machine: Machine, items: readonly PickleValue[]): PickleValue[] | undefined {
+  return mayCopy(machine, items.length) ? [...items] : undefined;
+}
+
+/** Copies are as many as the values that stand in the stream, except in one that copies the same value again and again. */
+function mayCopy(machine: Machine, count: number): boolean {
+  machine.copied += count;
+  if (machine.copied <= LIMITS.pickleStack + machine.opIndex) return true;
+  if (machine.strict) fail(machine, 'LIMIT', `copies ${machine.copied} values, more than the stream holds`);
+  return false;
+}
+
+function plainResult(
   machine: Machine,
   callable: GlobalNode,
   role: GlobalRole,
   args: readonly PickleValue[],
-  keywords: PickleValue | undefined,
-): void {
-  // What nearly every call is: the rebuilder of a tensor, an empty OrderedDict.
-  if (role === 'rebuilder' && callable.name !== '_rebuild_from_type_v2') return;
-  if (role === 'mapping' && callable.name === 'OrderedDict') return;
-  const first = args[0];
-  const wrong = (reason: string): void => find(machine, 'WRONG_ROLE', `${callable.module}.${callable.name} ${reason}`);
-  const allowed = (value: PickleValue | undefined): boolean =>
-    isGlobal(value) && roleOfGlobal(value.module, value.name) !== null;
-  if (role === 'constant' || role === 'storage') wrong('is called');
-  if (callable.name === '_rebuild_from_type_v2') {
-    if (!isGlobal(first) || roleOfGlobal(first.module, first.name) !== 'rebuilder')
-      wrong(`is given ${summarise(first)}`);
-    else if (isGlobal(args[1]) && !allowed(args[1])) wrong(`makes ${summarise(args[1])}`);
-  }
-  if (role === 'reconstructor') {
-    if (isGlobal(first)) first.event.called = true;
-    if (!allowed(first)) wrong(`makes ${summarise(first)}`);
-  }
-  if (callable.name === 'defaultdict' && first !== undefined && first !== null && !allowed(first)) {
-    wrong(`is given ${summarise(first)}`);
-  }
-  if (role === 'encode' && args[1] !== 'latin1' && args[1] !== 'latin-1') wrong(`is given ${summarise(args[1])}`);
-  if (callable.name === '_reconstruct' && role === 'numpy' && !allowed(first)) wrong(`makes ${summarise(first)}`);
-  if (role === 'numpy') {
-    const at = DTYPE_ARGUMENT.get(callable.name);
-    if ((at !== undefined && namesObjects(args[at])) || namesObjects(keywords)) wrong('of objects');
-  }
-  const made = elementsMade(callable, role, args);
-  if (made > MOST_MADE) {
-    find(machine, 'EXPANSION', `${callable.module}.${callable.name} makes ${made.toPrecision(3)} elements`);
-  }
-}
-
-/** Which argument of NumPy's makers is the dtype. */
-const DTYPE_ARGUMENT: ReadonlyMap<string, number> = new Map([
-  ['dtype', 0],
-  ['ndarray', 1],
-  ['_reconstruct', 2],
-]);
-
-/** A dtype of Python objects, by its name, its class, or inside of a structured one. */
-function namesObjects(value: PickleValue | undefined, depth: number = 4): boolean {
-  if (typeof value === 'string')
-    return /^(?:.*,)?\s*(?:\([\d, ]*\)|\d+)?[<>=|]?(?:O\d*|object_?)\s*(?:,|$)/.test(value);
-  if (isGlobal(value)) {
-    return (
-      (value.module === 'builtins' && value.name === 'object') ||
-      (value.module === 'numpy' && /^object/.test(value.name))
-    );
-  }
-  if (depth === 0) return false;
-  const parts = isDict(value) ? [...value.entries.values()].slice(0, 100) : (itemsOf(value)?.slice(0, 100) ?? []);
-  return parts.some((part) => namesObjects(part, depth - 1));
-}
-
-/** Elements, or bytes, that one call may make out of a few numbers. */
-const MOST_MADE = 1 << 24;
-
-/** What a listed name makes out of numbers alone: list(range(n)), bytearray(n), an empty array or tensor of a shape. */
-function elementsMade(callable: GlobalNode, role: GlobalRole, args: readonly PickleValue[]): number {
-  const [first, second] = args;
-  if (role === 'numpy') {
-    if (callable.name === 'ndarray') return productOf(itemsOf(first) ?? [first]);
-    return callable.name === '_reconstruct' ? productOf(itemsOf(second) ?? [second]) : 0;
-  }
-  if (role === 'tensor') return productOf(args);
-  if (callable.name === 'range') return 0;
-  if ((callable.name === 'bytes' || callable.name === 'bytearray') && args.length === 1) {
-    const length = integerOf(first);
-    if (length !== undefined) return Number(length);
-  }
-  return Math.max(0, ...args.slice(0, 4).map(rangeLength));
-}
-
-function integerOf(value: PickleValue | undefined): bigint | undefined {
-  return typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value))
-    ? BigInt(value)
-    : undefined;
-}
-
-/** 0 where one is no whole number. */
-function productOf(lengths: readonly (PickleValue | undefined)[]): number {
-  if (lengths.length === 0 || lengths.length > 64) return 0;
-  let product = 1;
-  for (const value of lengths) {
-    const length = integerOf(value);
-    if (length === undefined || length < 0n) return 0;
-    product *= Number(length);
-  }
-  return product;
-}
-
-/** Elements of a range that is made in the stream; 0 for anything else. */
-function rangeLength(value: PickleValue | undefined): number {
-  if (!isReduced(value) || !isGlobal(value.callable)) return 0;
-  if (value.callable.module !== 'builtins' || value.callable.name !== 'range') return 0;
-  const numbers = value.args.map(integerOf);
-  const [start, stop, step = 1n] = numbers.length === 1 ? [0n, numbers[0]] : numbers;
-  if (start === undefined || stop === undefined || step === 0n) return 0;
-  const length = step > 0n ? (stop - start) / step : (start - stop) / -step;
-  return length > 0n ? Number(length) : 0;
-}
-
-function plainResult(callable: GlobalNode, role: GlobalRole, args: readonly PickleValue[]): PickleValue | undefined {
+): PickleValue | undefined {
   const first = args[0];
   const items = itemsOf(first);
-  if (role === 'mapping') {
-    const source = callable.name === 'defaultdict' ? args[1] : first;
-    const dict = makeDict(callable.name);
-    if (source === undefined) return dict;
-    return fillDict(dict, source) ? dict : undefined;
-  }
+  if (role === 'mapping') return plainDict(machine, callable.name, callable.name === 'defaultdict' ? args[1] : first);
   if (role === 'encode') {
     return typeof first === 'string' && (args[1] === 'latin1' || args[1] === 'latin-1')
       ? encodeLatin1(first)
       : undefined;
   }
   if (role === 'script-list') return args.length > 0 ? first : undefined;
-  if (callable.name === 'Size' && items !== undefined) return { kind: 'tuple', items };
+  if (callable.name === 'Size' && items !== undefined) return tupleOf(copyOf(machine, items));
   if (role !== 'builtin' || args.length > 2) return undefined;
   switch (callable.name) {
     case 'set':
-    case 'frozenset':
-      if (args.length === 0) return { kind: 'set', frozen: callable.name === 'frozenset', items: [] };
-      return items && { kind: 'set', frozen: callable.name === 'frozenset', items: [...items] };
-    case 'list':
-      return args.length === 0 ? { kind: 'list', items: [] } : items && { kind: 'list', items: [...items] };
+    case 'frozenset': {
+      const copy = args.length === 0 ? [] : items && copyOf(machine, items);
+      return copy && { kind: 'set', frozen: callable.name === 'frozenset', items: copy };
+    }
+    case 'list': {
+      const copy = args.length === 0 ? [] : items && copyOf(machine, items);
+      return copy && { kind: 'list', items: copy };
+    }
     case 'tuple':
-      return args.length === 0 ? { kind: 'tuple', items: [] } : items && { kind: 'tuple', items };
+      return args.length === 0 ? { kind: 'tuple', items: [] } : items && tupleOf(copyOf(machine, items));
     case 'dict':
-      return args.length === 0 ? makeDict('dict') : undefined;
+      return plainDict(machine, 'dict', first);
     case 'bytes':
     case 'bytearray':
       if (args.length === 0) return new Uint8Array(0);
@@ -299,14 +212,25 @@ function plainResult(callable: GlobalNode, role: GlobalRole, args: readonly Pick
   }
 }
 
-/** Copies a mapping, or a list of pairs, into a dict; false when `source` is neither. */
-function fillDict(dict: DictNode, source: PickleValue): boolean {
+function tupleOf(items: readonly PickleValue[] | undefined): PickleValue | undefined {
+  return items && { kind: 'tuple', items };
+}
+
+/** A dict of the entries of a mapping, or of a list of pairs; undefined when `source` is neither. */
+function plainDict(machine: Machine, type: string, source: PickleValue | undefined): DictNode | undefined {
+  const dict = makeDict(type);
+  if (source === undefined) return dict;
+  return fillDict(machine, dict, source) ? dict : undefined;
+}
+
+function fillDict(machine: Machine, dict: DictNode, source: PickleValue): boolean {
   if (isDict(source)) {
+    if (!mayCopy(machine, source.entries.size)) return false;
     for (const [key, value] of source.entries) putEntry(dict, key, value);
     return true;
   }
   const pairs = itemsOf(source);
-  if (pairs === undefined) return false;
+  if (pairs === undefined || !mayCopy(machine, pairs.length)) return false;
   for (const pair of pairs) {
     const [key, value, ...more] = itemsOf(pair) ?? [];
     if (key === undefined || value === undefined || more.length > 0) return false;
@@ -335,12 +259,15 @@ function keyIn(dict: DictNode, key: PickleValue): PickleValue | undefined {
     const plain = Number.isSafeInteger(key.value) ? key.value + 0 : key.value;
     return dict.entries.has(plain) ? plain : indexed(dict, `f${plain}`, key);
   }
-  if (key instanceof Uint8Array) return indexed(dict, `b${key.join()}`, key);
+  if (key instanceof Uint8Array) return key.length > LONG_KEY ? key : indexed(dict, `b${key.join()}`, key);
   if (key.kind === 'list' || key.kind === 'dict' || (key.kind === 'set' && !key.frozen)) return undefined;
   if (key.kind !== 'tuple') return key;
   const text = tupleText(key.items);
   return text === undefined ? key : indexed(dict, text, key);
 }
+
+/** Longer bytes and texts in a key are not spelt out again and again: such a key is one of its own. */
+const LONG_KEY = 256;
 
 function indexed(dict: DictNode, text: string, key: PickleValue): PickleValue {
   let index = compoundKeys.get(dict);
@@ -359,7 +286,7 @@ function tupleText(items: readonly PickleValue[]): string | undefined {
   if (items.length > 16) return undefined;
   const parts: string[] = [];
   for (const item of items) {
-    if (typeof item === 'string') parts.push(JSON.stringify(item));
+    if (typeof item === 'string' && item.length <= LONG_KEY) parts.push(JSON.stringify(item));
     else if (item === null || typeof item === 'number' || typeof item === 'bigint') parts.push(String(item));
     else if (typeof item === 'boolean') parts.push(String(Number(item)));
     else return undefined;
@@ -374,9 +301,13 @@ function takesItems(target: PickleValue): boolean {
   return role === null || role === 'reconstructor';
 }
 
-export function setItems(machine: Machine, target: PickleValue, items: readonly PickleValue[]): void {
+export function setItems(machine: Machine, target: PickleValue, items: PickleValue[]): void {
   if (items.length % 2 !== 0) fail(machine, 'MALFORMED', 'wrong target type: a key without a value');
   if (isDict(target)) {
+    if (target.entries.size + items.length / 2 > LIMITS.pickleEntries) {
+      fail(machine, 'LIMIT', `a dict of more than ${LIMITS.pickleEntries} entries`);
+    }
+    if (!machine.strict) judgeItems(machine, target, items);
     for (let at = 0; at < items.length; at += 2) {
       const key = items[at] ?? null;
       const result = setEntry(target, key, items[at + 1] ?? null);
@@ -389,65 +320,27 @@ export function setItems(machine: Machine, target: PickleValue, items: readonly 
   append(machine, target, items, 'sets an item of');
 }
 
-/** APPEND and APPENDS; also items of instances of unknown classes. */
-export function append(
-  machine: Machine,
-  target: PickleValue,
-  items: readonly PickleValue[],
-  deed: string = 'appends to',
-): void {
-  let list: PickleValue[] | undefined;
-  if (isNode(target) && target.kind === 'list' && deed === 'appends to') list = target.items;
-  else if (isReduced(target) && takesItems(target)) {
-    target.items ??= [];
-    list = target.items;
-  }
-  if (list === undefined) {
-    breach(machine, 'WRONG_TARGET', 'MALFORMED', `wrong target type: ${deed} ${summarise(target)}`);
-    return;
-  }
-  for (const item of items) list.push(item);
+/** APPEND and APPENDS; also items of instances of unknown classes. The items may be kept as they are. */
+export function append(machine: Machine, target: PickleValue, items: PickleValue[], deed: string = 'appends to'): void {
+  if (isNode(target) && target.kind === 'list' && deed === 'appends to') target.items = joinItems(target.items, items);
+  else if (isReduced(target) && takesItems(target)) target.items = joinItems(target.items ?? NO_ITEMS, items);
+  else breach(machine, 'WRONG_TARGET', 'MALFORMED', `wrong target type: ${deed} ${summarise(target)}`);
 }
 
-export function addItems(machine: Machine, target: PickleValue, items: readonly PickleValue[]): void {
+export function addItems(machine: Machine, target: PickleValue, items: PickleValue[]): void {
   if (isNode(target) && target.kind === 'set' && !target.frozen) {
-    for (const item of items) target.items.push(item);
+    if (!machine.strict) for (const item of items) hashKey(machine, item);
+    target.items = joinItems(target.items, items);
   } else append(machine, target, items, 'adds to');
 }
 
-/** Names that change what an object is or does when BUILD sets them. */
-const DANGEROUS_ATTRIBUTES: ReadonlySet<string> = new Set([
-  '__annotations__',
-  '__bases__',
-  '__builtins__',
-  '__call__',
-  '__class__',
-  '__code__',
-  '__del__',
-  '__delattr__',
-  '__dict__',
-  '__getattr__',
-  '__getattribute__',
-  '__getstate__',
-  '__globals__',
-  '__import__',
-  '__init__',
-  '__mro__',
-  '__new__',
-  '__reduce__',
-  '__reduce_ex__',
-  '__setattr__',
-  '__setstate__',
-  '__subclasses__',
-]);
+export function frozenSet(machine: Machine, items: PickleValue[]): PickleValue {
+  if (!machine.strict) for (const item of items) hashKey(machine, item);
+  return { kind: 'set', frozen: true, items };
+}
 
 export function build(machine: Machine, target: PickleValue, state: PickleValue): void {
-  for (const part of isDict(state) ? [state] : (itemsOf(state) ?? [])) {
-    if (!isDict(part)) continue;
-    for (const key of part.entries.keys()) {
-      if (typeof key === 'string' && DANGEROUS_ATTRIBUTES.has(key)) find(machine, 'DANGEROUS_ATTRIBUTE', key);
-    }
-  }
+  if (!machine.strict) judgeBuild(machine, target, state);
   const root = rootOf(target);
   const known = isDict(target) ? ('mapping' as const) : root && roleOfGlobal(root.module, root.name);
   record(machine, {

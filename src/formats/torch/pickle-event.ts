@@ -43,6 +43,7 @@ export type FindingCode =
   | 'MISSING_MEMO'
   | 'PERSISTENT_ID'
   | 'PROTO'
+  | 'TENSOR_BOUNDS'
   | 'UNKNOWN_GLOBAL'
   | 'WRONG_ROLE'
   | 'WRONG_TARGET';
@@ -64,5 +65,10 @@ export interface PickleRun {
   readonly protocol: number;
   readonly events: readonly PickleEvent[];
   readonly findings: readonly PickleFinding[];
+  /** Of an audit: objects that it held, and bytes that calls make out of numbers and copies. */
+  readonly nodes: number;
+  readonly made: number;
+  /** Of an audit: the arguments of nested tensors, whose sizes stand in storages. */
+  readonly nested: readonly (readonly PickleValue[])[];
   readonly error: BnsumError | undefined;
 }

@@ -2,6 +2,7 @@ import { codec } from '../../bytes/codec.ts';
 import { BnsumError, type ErrorCode } from '../../ir/error.ts';
 import { LIMITS } from '../../ir/limits.ts';
 import { OPCODE_NAMES } from './opcodes.ts';
+import type { Effort } from './pickle-effort.ts';
 import type { FindingCode, PickleEvent, PickleFinding } from './pickle-event.ts';
 import { isNode, type PickleValue, type TupleNode } from './pickle-value.ts';
 
@@ -18,6 +19,8 @@ export interface PickleOptions {
    * `place` gives the place of the id, for a message, as long as the call lasts.
    */
   readonly persist?: (id: PickleValue, place: () => string) => PickleValue;
+  /** Containers and other objects that an audit may hold for this stream. Default: the limit. */
+  readonly nodes?: number;
 }
 
 /** The state of one run: the stack with its marks, the memo, the place, and what was recorded. */
@@ -26,6 +29,7 @@ export interface Machine {
   readonly view: DataView;
   readonly options: PickleOptions;
   readonly strict: boolean;
+  readonly start: number;
   position: number;
   opStart: number;
   opIndex: number;
@@ -45,18 +49,25 @@ export interface Machine {
   readonly place: () => string;
   /** Memo entries 0, 1, 2 … as writers number them; others (a sparse PUT) go to `memoFar`. */
   readonly memo: PickleValue[];
-  readonly memoFar: Map<number | bigint, PickleValue>;
-  /** Tuples of whole numbers by a hash of them, for sharing; a place that is taken goes to the newcomer. */
-  readonly tuples: (TupleNode | undefined)[];
+  memoFar: Map<number | bigint, PickleValue> | undefined;
+  /** Tuples of whole numbers by a hash of them, for sharing; a place that is taken goes to the newcomer. Empty before the first. */
+  tuples: (TupleNode | undefined)[];
   readonly events: PickleEvent[];
   /** Events of listed names, each once. */
   readonly folded: PickleEvent[];
   readonly findings: PickleFinding[];
-  readonly findingCounts: Map<FindingCode, number>;
+  findingCounts: Map<FindingCode, number> | undefined;
+  /** Values that calls such as list([…]) have copied. */
+  copied: number;
+  /** Objects that an audit holds, each a few dozen bytes whatever it takes in the stream. */
+  nodes: number;
+  readonly mostNodes: number;
+  /** What an audit adds up; undefined before it is needed. */
+  effort: Effort | undefined;
 }
 
 /** Places for tuples that are shared: a power of two. */
-const SHARED_TUPLES = 1024;
+export const SHARED_TUPLES = 1024;
 
 export function makeMachine(bytes: Uint8Array, start: number, options: PickleOptions): Machine {
   const machine: Machine = {
@@ -64,6 +75,7 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
     options,
     strict: options.strict ?? true,
+    start,
     position: start,
     opStart: start,
     opIndex: 0,
@@ -77,12 +89,16 @@ export function makeMachine(bytes: Uint8Array, start: number, options: PickleOpt
     latin1: codec().latin1(bytes),
     place: () => placeOf(machine),
     memo: [],
-    memoFar: new Map(),
-    tuples: new Array<TupleNode | undefined>(SHARED_TUPLES).fill(undefined),
+    memoFar: undefined,
+    tuples: [],
     events: [],
     folded: [],
     findings: [],
-    findingCounts: new Map(),
+    findingCounts: undefined,
+    copied: 0,
+    nodes: 0,
+    mostNodes: options.nodes ?? LIMITS.pickleNodes,
+    effort: undefined,
   };
   return machine;
 }
@@ -110,6 +126,7 @@ export function fail(machine: Machine, code: ErrorCode, reason: string, next?: s
 const FINDINGS_KEPT = 1_000;
 
 export function find(machine: Machine, code: FindingCode, detail: string): void {
+  machine.findingCounts ??= new Map();
   const count = (machine.findingCounts.get(code) ?? 0) + 1;
   machine.findingCounts.set(code, count);
   if (count <= FINDINGS_KEPT) {
@@ -217,19 +234,20 @@ export function popMark(machine: Machine): PickleValue[] {
   return items;
 }
 
-/** A memo index from which on CPython's table, which grows to twice the index, takes hundreds of megabytes. */
-const FAR_INDEX = 1 << 24;
+/** A memo index from which on CPython's table, which grows to twice the index, takes tens of megabytes. */
+const FAR_INDEX = 1 << 22;
 
 export function remember(machine: Machine, index: number | bigint, value: PickleValue): void {
   if (index < machine.memo.length) machine.memo[Number(index)] = value;
   else if (index > machine.memo.length) {
+    machine.memoFar ??= new Map();
     machine.memoFar.set(index, value);
     if (index >= FAR_INDEX && index > 16 * memoSize(machine)) {
       find(machine, 'EXPANSION', `memo index ${String(index).slice(0, 40)}: Python's table grows to it`);
     }
   } else {
     machine.memo.push(value);
-    if (machine.memoFar.size > 0) machine.memoFar.delete(index);
+    machine.memoFar?.delete(index);
   }
   if (memoSize(machine) > LIMITS.pickleMemo) {
     fail(machine, 'LIMIT', `the memo is above the limit of ${LIMITS.pickleMemo} entries`);
@@ -238,13 +256,13 @@ export function remember(machine: Machine, index: number | bigint, value: Pickle
 
 /** Entries so far: the index that MEMOIZE takes next. */
 export function memoSize(machine: Machine): number {
-  return machine.memo.length + machine.memoFar.size;
+  return machine.memo.length + (machine.memoFar?.size ?? 0);
 }
 
 export function recall(machine: Machine, index: number | bigint): PickleValue {
   if (index < machine.memo.length) return machine.memo[Number(index)] ?? null;
-  const far = machine.memoFar.get(index);
-  if (far !== undefined || machine.memoFar.has(index)) return far ?? null;
+  const far = machine.memoFar?.get(index);
+  if (far !== undefined || machine.memoFar?.has(index) === true) return far ?? null;
   breach(machine, 'MISSING_MEMO', 'MALFORMED', `memo entry ${String(index).slice(0, 40)} was never made`);
   return { kind: 'unresolved' };
 }

@@ -31,7 +31,7 @@ export interface FloatNode {
 
 export interface ListNode {
   readonly kind: 'list';
-  readonly items: PickleValue[];
+  items: PickleValue[];
 }
 
 export interface TupleNode {
@@ -52,7 +52,7 @@ export interface DictNode {
 export interface SetNode {
   readonly kind: 'set';
   readonly frozen: boolean;
-  readonly items: PickleValue[];
+  items: PickleValue[];
 }
 
 /** A class or function by name. */
@@ -138,6 +138,16 @@ export function numberOf(value: PickleValue | undefined): number | undefined {
 /** A whole number ≥ 0 that a file may use as a count or an offset; a float is none. */
 export function countOf(value: PickleValue | undefined): number | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+}
+
+/** Shared by all lists and sets that are still empty; nobody adds to it. */
+export const NO_ITEMS: PickleValue[] = [];
+
+/** Items of a list or set with more of them, which may be kept; a pickle has lists by the million. */
+export function joinItems(items: PickleValue[], more: PickleValue[]): PickleValue[] {
+  if (items === NO_ITEMS) return more;
+  for (const item of more) items.push(item);
+  return items;
 }
 
 /** Shared by all empty dicts: every tensor brings one along. */

@@ -5,6 +5,7 @@ import {
   append,
   build,
   call,
+  frozenSet,
   importExtension,
   importGlobal,
   recordPersistent,
@@ -25,6 +26,7 @@ import {
   pushMark,
   recall,
   remember,
+  SHARED_TUPLES,
   take,
   takeBytes,
   takeInt32,
@@ -47,7 +49,7 @@ import {
   parseFloatLine,
   parseInteger,
 } from './pickle-text.ts';
-import { isNode, itemsOf, makeDict, type PickleValue, type TupleNode } from './pickle-value.ts';
+import { isNode, itemsOf, makeDict, NO_ITEMS, type PickleValue, type TupleNode } from './pickle-value.ts';
 
 /**
  * Walks one pickle from `start` to its STOP and describes what it holds. Nothing is imported, called or looked up: the
@@ -71,6 +73,9 @@ export function runPickle(bytes: Uint8Array, start: number, options: PickleOptio
     protocol: state.protocol,
     events: state.events,
     findings: state.findings,
+    nodes: state.nodes,
+    made: state.effort?.made ?? 0,
+    nested: state.effort?.nested ?? [],
     error,
   };
 }
@@ -120,9 +125,20 @@ function run(m: Machine): PickleValue {
       return value;
     }
     const made = step(m);
-    if (made !== undefined) push(m, made);
+    if (made !== undefined) {
+      if (!m.strict && typeof made === 'object' && made !== null) countNode(m, made);
+      push(m, made);
+    }
     m.opIndex += 1;
   }
+}
+
+/** Counts what an opcode of an audit made; what the memo gives again is no new object. */
+function countNode(m: Machine, made: PickleValue): void {
+  const isOld = m.opcode === 0x68 || m.opcode === 0x6a || m.opcode === 0x67 || m.opcode === 0x32;
+  if (isOld || made === EMPTY_TUPLE) return;
+  m.nodes += 1;
+  if (m.nodes > m.mostNodes) fail(m, 'LIMIT', `more than ${m.mostNodes} objects`);
 }
 
 /** One opcode, its byte already consumed; gives the value to push, undefined for none. */
@@ -260,11 +276,11 @@ function step(m: Machine): PickleValue | undefined {
     case 0x7d: // EMPTY_DICT
       return makeDict('dict');
     case 0x5d: // EMPTY_LIST
-      return { kind: 'list', items: [] };
+      return { kind: 'list', items: NO_ITEMS };
     case 0x8f: // EMPTY_SET
-      return { kind: 'set', frozen: false, items: [] };
+      return { kind: 'set', frozen: false, items: NO_ITEMS };
     case 0x91: // FROZENSET
-      return { kind: 'set', frozen: true, items: popMark(m) };
+      return frozenSet(m, popMark(m));
     case 0x6c: // LIST
       return { kind: 'list', items: popMark(m) };
     case 0x64: {
@@ -403,7 +419,8 @@ function shortTuple(m: Machine, length: number): TupleNode {
     if (typeof value !== 'number' || (value | 0) !== value) return tuple(takeTop(m, from));
     hash = (Math.imul(hash, 31) + value) | 0;
   }
-  const place = hash & (m.tuples.length - 1);
+  if (m.tuples.length === 0) m.tuples = new Array<TupleNode | undefined>(SHARED_TUPLES).fill(undefined);
+  const place = hash & (SHARED_TUPLES - 1);
   const known = m.tuples[place];
   if (known !== undefined && isSame(m, known.items, from, length)) {
     m.size = from;

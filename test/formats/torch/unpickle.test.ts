@@ -156,7 +156,10 @@ describe('what would run is recorded and not run', () => {
     expect(result.end).toBe(20);
   });
   test('P27 attributes that change what an object is', () => {
-    const result = run(bytes(PROTO2, global('__main__', 'A'), ')', 0x81, dict([['__class__', bytes('N')]]), 'b.'));
+    const result = run(
+      bytes(PROTO2, global('__main__', 'A'), ')', 0x81, dict([['__class__', bytes('N')]]), 'b.'),
+      false,
+    );
     expect(result.findings.map((finding) => finding.code)).toContain('DANGEROUS_ATTRIBUTE');
   });
   test('P30 names match by exact bytes', () => {
@@ -177,7 +180,7 @@ describe('what would run is recorded and not run', () => {
     }
   });
   test('a listed name in another role is a finding', () => {
-    const result = run(bytes(PROTO2, global('torch', 'float32'), ')R.'));
+    const result = run(bytes(PROTO2, global('torch', 'float32'), ')R.'), false);
     expect(result.findings.map((finding) => finding.code)).toEqual(['WRONG_ROLE']);
   });
   test('repeated listed names are folded, others are not', () => {
