@@ -3,12 +3,14 @@ import { parseJson } from '../bytes/json.ts';
 import { memorySource } from '../bytes/memory-source.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import { readZip, type ZipArchive, type ZipMember, type ZipOddity } from '../bytes/zip-read.ts';
+import type { PickleValue } from '../formats/torch/pickle-value.ts';
 import { storageByteLength } from '../formats/torch/storage.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
 import { isObject, objectAt, stringAt } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
 import { type Bench, baseName, type Content, joinMember, type PartTaker } from './context.ts';
 import type { AuditRule } from './finding.ts';
+import { faultOfNested } from './nested-tensor.ts';
 import { isNpy } from './npy.ts';
 import { judgePickles, SCAN_BYTES } from './pickle.ts';
 import { makeStorageIds } from './torch-legacy.ts';
@@ -64,7 +66,8 @@ export async function judgeZip(content: Content, bench: Bench, taken?: PartTaker
     bench.ledger.add({ level: 'suspicious', rule: 'PROGRAM', member: content.member, detail });
   }
   for (const member of zip.members) {
-    if (/(?:^|\/)(?:data|constants)\.pkl$/.test(member.name)) await guarded(archive, member, judgeTorchPickle);
+    if (/(?:^|\/)(?:data|constants|traced_inputs)\.pkl$/.test(member.name))
+      await guarded(archive, member, judgeTorchPickle);
   }
   await ownExportWeights(archive);
   for (const member of zip.members) {
@@ -170,7 +173,7 @@ function isTorch({ zip }: Archive): boolean {
   return zip.members.some((member) => /(?:^|\/)(?:data\.pkl|archive_format)$/.test(member.name));
 }
 
-/** data.pkl or constants.pkl: its storages are records beside it, each of the size that the pickle says. */
+/** data.pkl, constants.pkl or what a trace was made with: its storages are records beside it, each of the size that the pickle says. */
 async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<void> {
   const { zip, bench } = archive;
   const { ledger } = bench;
@@ -182,10 +185,12 @@ async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<vo
   const part = await openMember(archive, member);
   const ids = makeStorageIds(part.source.label);
   const unknown: string[] = [];
+  const nested: (readonly PickleValue[])[] = [];
   const found = await judgePickles(part, 0, {
     ledger,
     member: part.member,
     script: archive.isScript,
+    nested,
     persist(id) {
       const node = ids.persist(id);
       if (node === false && unknown.length === 0) unknown.push(ids.refused[0] ?? 'an id that names no storage');
@@ -207,14 +212,24 @@ async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<vo
     const needed = storageByteLength(node);
     if (record === undefined) {
       if (needed > 0) mismatch(`no record ${folder}${key}`);
-    } else if (record.size !== needed) {
+    } else if (record.size !== needed && !(record.size === 0 && folder.endsWith('traced_inputs/'))) {
       mismatch(`${record.name} has ${record.size} bytes, the pickle says ${needed}`);
     } else archive.owned.add(record);
   }
   const order = zip.get(`${root}byteorder`);
+  let isLittle = true;
   if (order !== undefined) {
     const word = new TextDecoder().decode(await zip.read(order, 4096)).trim();
+    isLittle = word === 'little';
     if (word !== 'little' && word !== 'big') mismatch(`byte order ${JSON.stringify(word.slice(0, 40))}`);
+  }
+  for (const args of nested) {
+    const detail = await faultOfNested(args, async ({ key }) => {
+      const record = zip.get(folder + key);
+      const isPlain = isLittle && record?.method === 0 && archive.owned.has(record);
+      return isPlain ? zip.read(record, LIMITS.blockBytes) : undefined;
+    });
+    if (detail !== undefined) ledger.add({ level: 'suspicious', rule: 'TENSOR_BOUNDS', member: part.member, detail });
   }
 
   function mismatch(detail: string): void {

@@ -113,10 +113,7 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleEntries: 10_000_000,
   /** Containers, calls and bytes that an audit holds of one pickle; a checkpoint of 100,000 tensors has 800,000. */
   pickleNodes: 5_000_000,
-  /**
-   * Bytes that the calls of one pickle make Python allocate out of numbers, and by copying one value again: bytearray(n),
-   * list(range(n)), an empty tensor of a shape. Honest ones make next to nothing so; storages of the file do not count.
-   */
+  /** Bytes that calls of one pickle make out of numbers or copies (bytearray(n)); honest ones make next to none so. */
   pickleMadeBytes: 64 * 1024 * 1024,
   /** More of them for each byte of the stream: a text that is encoded is copied. */
   pickleMadeRatio: 4,
