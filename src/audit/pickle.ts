@@ -1,4 +1,4 @@
-import type { PickleRun } from '../formats/torch/pickle-event.ts';
+import type { IndirectTensor, PickleRun } from '../formats/torch/pickle-event.ts';
 import { type GlobalNode, isGlobal, isReduced, type PickleValue } from '../formats/torch/pickle-value.ts';
 import { runPickle } from '../formats/torch/unpickle.ts';
 import { LIMITS } from '../ir/limits.ts';
@@ -18,8 +18,8 @@ export interface PicklePlace {
   readonly persist?: (id: PickleValue) => PickleValue | false;
   /** Archive of TorchScript: its own classes are code of the archive, found there. */
   readonly script?: boolean;
-  /** Takes the arguments of nested tensors, whose sizes stand in storages; without it they are findings. */
-  readonly nested?: (readonly PickleValue[])[];
+  /** Takes the tensors that are addressed by the numbers of others; without it they are findings. */
+  readonly indirect?: IndirectTensor[];
   /** The surroundings have said that it is an array of objects. */
   readonly objects?: boolean;
   /** The content is of another format: it is a pickle besides only when it imports something. */
@@ -127,9 +127,9 @@ export function judgeRun(run: PickleRun, place: PicklePlace): void {
         if (STRUCTURE.has(finding.code)) ledger.add({ ...at, level: 'suspicious', rule: 'PICKLE_STRUCTURE' });
     }
   }
-  if (place.nested !== undefined) place.nested.push(...run.nested);
-  else if (run.nested.length > 0) {
-    const detail = 'a nested tensor, whose sizes are not compared here';
+  if (place.indirect !== undefined) place.indirect.push(...run.indirect);
+  else if (run.indirect.length > 0) {
+    const detail = 'a nested or sparse tensor, whose indices are not compared here';
     ledger.add({ level: 'suspicious', rule: 'TENSOR_BOUNDS', member, offset: base, detail });
   }
   if (run.error !== undefined) {

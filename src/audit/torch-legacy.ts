@@ -1,8 +1,9 @@
-import type { PickleRun } from '../formats/torch/pickle-event.ts';
+import type { IndirectTensor, PickleRun } from '../formats/torch/pickle-event.ts';
 import { isGlobal, itemsOf, type PickleValue, type StorageNode } from '../formats/torch/pickle-value.ts';
 import { readStorageId, storageByteLength } from '../formats/torch/storage.ts';
 import { isBnsumError } from '../ir/error.ts';
 import type { Bench, Content } from './context.ts';
+import { judgeIndirect, type OpenStorage } from './indirect-tensor.ts';
 import { judgePickles } from './pickle.ts';
 
 /** The magic number of torch.save up to 1.5. */
@@ -45,6 +46,8 @@ export async function judgePickleFile(
   const { source, member } = content;
   const { ledger } = bench;
   const ids = makeStorageIds(source.label);
+  const indirect: IndirectTensor[] = [];
+  const places = new Map<string, readonly [start: number, end: number]>();
   let isTorch = false;
   let odd = 0;
   const after = async (run: PickleRun, index: number, end: number): Promise<number | undefined> => {
@@ -79,6 +82,7 @@ export async function judgePickleFile(
         ledger.miss(source.size - at);
         return source.size;
       }
+      places.set(node.key, [at + 8, at + 8 + byteLength]);
       at += 8 + byteLength;
     }
     return at;
@@ -91,8 +95,13 @@ export async function judgePickleFile(
     if (node === false) odd += 1;
     return node;
   };
-  const found = await judgePickles(content, 0, { ledger, member, persist, imports }, after);
+  const found = await judgePickles(content, 0, { ledger, member, persist, imports, indirect }, after);
   if (found === 'no') return undefined;
+  const open: OpenStorage = async ({ key }) => {
+    const place = places.get(key);
+    return place && source.slice(place[0], place[1], source.label);
+  };
+  await judgeIndirect(indirect, open, ledger, member);
   if (odd > 0 || (ids.known.size > 0 && !isTorch)) {
     ledger.add({
       level: 'suspicious',

@@ -3,14 +3,14 @@ import { parseJson } from '../bytes/json.ts';
 import { memorySource } from '../bytes/memory-source.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import { readZip, type ZipArchive, type ZipMember, type ZipOddity } from '../bytes/zip-read.ts';
-import type { PickleValue } from '../formats/torch/pickle-value.ts';
+import type { IndirectTensor } from '../formats/torch/pickle-event.ts';
 import { storageByteLength } from '../formats/torch/storage.ts';
 import { BnsumError, isBnsumError } from '../ir/error.ts';
 import { isObject, objectAt, stringAt } from '../ir/json.ts';
 import { LIMITS } from '../ir/limits.ts';
 import { type Bench, baseName, type Content, joinMember, type PartTaker } from './context.ts';
 import type { AuditRule } from './finding.ts';
-import { faultOfNested } from './nested-tensor.ts';
+import { judgeIndirect, type OpenStorage } from './indirect-tensor.ts';
 import { isNpy } from './npy.ts';
 import { judgePickles, SCAN_BYTES } from './pickle.ts';
 import { makeStorageIds } from './torch-legacy.ts';
@@ -185,12 +185,12 @@ async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<vo
   const part = await openMember(archive, member);
   const ids = makeStorageIds(part.source.label);
   const unknown: string[] = [];
-  const nested: (readonly PickleValue[])[] = [];
+  const indirect: IndirectTensor[] = [];
   const found = await judgePickles(part, 0, {
     ledger,
     member: part.member,
     script: archive.isScript,
-    nested,
+    indirect,
     persist(id) {
       const node = ids.persist(id);
       if (node === false && unknown.length === 0) unknown.push(ids.refused[0] ?? 'an id that names no storage');
@@ -223,14 +223,12 @@ async function judgeTorchPickle(archive: Archive, member: ZipMember): Promise<vo
     isLittle = word === 'little';
     if (word !== 'little' && word !== 'big') mismatch(`byte order ${JSON.stringify(word.slice(0, 40))}`);
   }
-  for (const args of nested) {
-    const detail = await faultOfNested(args, async ({ key }) => {
-      const record = zip.get(folder + key);
-      const isPlain = isLittle && record?.method === 0 && archive.owned.has(record);
-      return isPlain ? zip.read(record, LIMITS.blockBytes) : undefined;
-    });
-    if (detail !== undefined) ledger.add({ level: 'suspicious', rule: 'TENSOR_BOUNDS', member: part.member, detail });
-  }
+  const open: OpenStorage = async ({ key }) => {
+    const record = zip.get(folder + key);
+    const isPlain = isLittle && record?.method === 0 && archive.owned.has(record);
+    return isPlain ? zip.source(record) : undefined;
+  };
+  await judgeIndirect(indirect, open, ledger, part.member);
 
   function mismatch(detail: string): void {
     ledger.add({ level: 'suspicious', rule: 'STORAGE_MISMATCH', member: part.member, detail });

@@ -497,6 +497,102 @@ describe('views of storages, however the tensor is made', () => {
     }
   });
 
+  /** torch._utils._rebuild_sparse_tensor of two values; the parts before them are whole numbers. */
+  const sparse = (layout: string, parts: readonly (readonly [readonly bigint[], readonly number[]])[]): Uint8Array => {
+    const records: Record<string, Uint8Array> = { ...FOUR };
+    const tables = parts.map(([values, lengths], at) => {
+      records[`data/${at + 1}`] = numbers(...values);
+      const strides = lengths.map((_, axis) =>
+        lengths.slice(axis + 1).reduce((product, length) => product * length, 1),
+      );
+      return tensor('LongStorage', String(at + 1), values.length, 0, lengths, strides);
+    });
+    const values = tensor('FloatStorage', '0', 4, 0, [2], [1]);
+    const word = call('torch.serialization', '_get_layout', text(`torch.${layout}`));
+    const size = bytes(int(3), int(4), 0x86);
+    return torchZip(
+      wrap(call('torch._utils', '_rebuild_sparse_tensor', word, '(', ...tables, values, size, 't')),
+      records,
+    );
+  };
+
+  // torch.load compares them only when it is told to: to_dense() of such a tensor writes behind its memory.
+  test('indices of a sparse tensor', async () => {
+    const coo = (...indices: readonly bigint[]): Uint8Array => sparse('sparse_coo', [[indices, [2, 2]]]);
+    const compressed = (layout: string, starts: readonly bigint[], places: readonly bigint[]): Uint8Array =>
+      sparse(layout, [
+        [starts, [starts.length]],
+        [places, [places.length]],
+      ]);
+    for (const file of [
+      coo(0n, 2n, 3n, 3n),
+      compressed('sparse_csr', [0n, 1n, 1n, 2n], [3n, 0n]),
+      compressed('sparse_csc', [0n, 0n, 1n, 1n, 2n], [2n, 0n]),
+    ]) {
+      const audit = await auditBytes(file, 'x.pt');
+      expect(audit.verdict, JSON.stringify(audit.findings)).toBe('safe');
+    }
+    for (const file of [
+      coo(0n, 3n, 3n, 3n),
+      coo(0n, 2n, 1n << 30n, 3n),
+      coo(0n, -1n, 3n, 3n),
+      compressed('sparse_csr', [0n, 1n, 1n, 2n], [4n, 0n]),
+      compressed('sparse_csr', [0n, 1n, 1n, 3n], [3n, 0n]),
+      compressed('sparse_csr', [0n, 2n, 1n, 2n], [3n, 0n]),
+      compressed('sparse_csr', [1n, 1n, 1n, 2n], [3n, 0n]),
+      compressed('sparse_csr', [0n, 1n, 2n], [3n, 0n]),
+      compressed('sparse_csc', [0n, 0n, 1n, 1n, 2n], [3n, 0n]),
+      sparse('sparse_coo', [
+        [
+          [0n, 2n],
+          [1, 2],
+        ],
+      ]),
+    ]) {
+      await expectRule(auditBytes(file, 'x.pt'), 'TENSOR_BOUNDS');
+    }
+  });
+
+  test('scales of a quantised tensor, one for each channel', async () => {
+    const channels = (count: number): Uint8Array => {
+      const scheme = bytes(
+        '(',
+        global('torch', 'per_channel_affine'),
+        '](',
+        'G\0\0\0\0\0\0\0\0'.repeat(count),
+        'e',
+        '](',
+        'K\0'.repeat(count),
+        'e',
+        int(0),
+        't',
+      );
+      return call(
+        'torch._utils',
+        '_rebuild_qtensor',
+        storage('QInt8Storage', '0', 16),
+        int(0),
+        int(4),
+        int(4),
+        0x86,
+        int(4),
+        int(1),
+        0x86,
+        scheme,
+        0x89,
+        empty,
+      );
+    };
+    expect((await auditBytes(torchZip(wrap(channels(4)), FOUR), 'x.pt')).verdict).toBe('safe');
+    await expectRule(auditBytes(torchZip(wrap(channels(1)), FOUR), 'x.pt'), 'TENSOR_BOUNDS');
+  });
+
+  // set_() on a tensor that is a part of a nested one moves what that one is addressed by.
+  test('a second storage of a tensor', async () => {
+    const view = tensor('FloatStorage', '0', 4, 0, [4], [1]);
+    await expectRule(auditBytes(torchZip(wrap(view, '(', ...place(2, 1), 'tb'), FOUR), 'x.pt'), 'WRONG_ROLE');
+  });
+
   test('the inputs of a trace are storages beside it', async () => {
     const pickle = wrap(tensor('FloatStorage', '0', 2, 0, [2], [1]));
     const archive = (record: Uint8Array): Promise<Audit> =>

@@ -1,4 +1,5 @@
 import { LIMITS } from '../../ir/limits.ts';
+import type { IndirectTensor } from './pickle-event.ts';
 import { find, type Machine } from './pickle-machine.ts';
 import { type PickleNode, partsOf, sizeOfTree } from './pickle-tree.ts';
 import { type DictNode, isGlobal, isReduced, isTuple, type PickleValue } from './pickle-value.ts';
@@ -22,8 +23,8 @@ export interface Effort {
   /** Dicts that NumPy keeps as the fields of a type: whoever changes them changes how memory is read. */
   readonly fields: Set<DictNode>;
   readonly hashes: Map<PickleNode, number>;
-  /** Arguments of the nested tensors, whose sizes stand in storages. */
-  readonly nested: (readonly PickleValue[])[];
+  /** Tensors that are addressed by the numbers of others. */
+  readonly indirect: IndirectTensor[];
 }
 
 /** Made when first needed: small streams follow one another by the million. */
@@ -38,7 +39,7 @@ export function effortOf(machine: Machine): Effort {
     backed: new Map(),
     fields: new Set(),
     hashes: new Map(),
-    nested: [],
+    indirect: [],
   };
   return machine.effort;
 }

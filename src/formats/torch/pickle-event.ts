@@ -56,6 +56,12 @@ export interface PickleFinding {
   readonly detail: string;
 }
 
+/** A nested or sparse tensor: its maker, and the arguments. */
+export interface IndirectTensor {
+  readonly name: string;
+  readonly args: readonly PickleValue[];
+}
+
 export interface PickleRun {
   /** What the stream describes; undefined when it broke. */
   readonly value: PickleValue | undefined;
@@ -68,7 +74,7 @@ export interface PickleRun {
   /** Of an audit: objects that it held, and bytes that calls make out of numbers and copies. */
   readonly nodes: number;
   readonly made: number;
-  /** Of an audit: the arguments of nested tensors, whose sizes stand in storages. */
-  readonly nested: readonly (readonly PickleValue[])[];
+  /** Of an audit: tensors that are addressed by the numbers of others. */
+  readonly indirect: readonly IndirectTensor[];
   readonly error: BnsumError | undefined;
 }

@@ -12,6 +12,7 @@ import {
 import { charge, chargeCopy, effortOf, hashKey, step, textLength } from './pickle-effort.ts';
 import { find, type Machine, summarise } from './pickle-machine.ts';
 import {
+  countOf,
   type DictNode,
   type GlobalNode,
   isDict,
@@ -182,6 +183,9 @@ function judgeBuiltin({ machine, callable, args, wrong }: Call): number | undefi
         wrong(`is given ${summarise(second)}`);
       }
       if (name === 'str') {
+        if (isReduced(first) && lengthOf(machine, first) === undefined && !isNumber(first)) {
+          wrong(`is given ${summarise(first)}`);
+        }
         const length = typeof first === 'string' ? first.length : textLength(machine, first);
         charge(machine, length, path);
         return length;
@@ -320,7 +324,10 @@ function judgeRebuilder(outer: Call): number | undefined {
     const fault = faultOfView(args, name === '_rebuild_tensor_v3' ? args[6] : undefined);
     if (fault !== undefined) find(machine, 'TENSOR_BOUNDS', fault);
     // Made empty first, at its full size.
-    if (name === '_rebuild_qtensor') chargeTensor(machine, args, 1, callable.path);
+    if (name === '_rebuild_qtensor') {
+      chargeTensor(machine, args, 1, callable.path);
+      judgeChannels(call);
+    }
   } else if (name === '_rebuild_sparse_tensor') {
     // Its indices are walked, however far a stride of 0 repeats them.
     for (const part of itemsOf(args[1]) ?? []) {
@@ -328,20 +335,43 @@ function judgeRebuilder(outer: Call): number | undefined {
         chargeTensor(machine, part.args, BYTES_MOST, callable.path);
       }
     }
-  } else if (name === '_rebuild_parameter_with_state') judgeAttributes(machine, args[3]);
-  else if (name === '_rebuild_nested_tensor') {
-    const { nested } = effortOf(machine);
-    if (nested.length < MOST_NESTED) nested.push(args);
-    else find(machine, 'LIMIT', `more than ${MOST_NESTED} nested tensors`);
-  } else if (/^_rebuild_device_tensor_from_/.test(name)) judgeDevice(call);
+    judgeLater(call);
+  } else if (name === '_rebuild_nested_tensor') judgeLater(call);
+  else if (name === '_rebuild_parameter_with_state') judgeAttributes(machine, args[3]);
+  else if (/^_rebuild_device_tensor_from_/.test(name)) judgeDevice(call);
   return undefined;
 }
 
-const MOST_NESTED = 10_000;
+const MOST_INDIRECT = 10_000;
+
+/** The numbers that such a tensor is addressed by stand in storages, which the surroundings read. */
+function judgeLater({ machine, callable, args }: Call): void {
+  const { indirect } = effortOf(machine);
+  if (indirect.length < MOST_INDIRECT) indirect.push({ name: callable.name, args });
+  else find(machine, 'LIMIT', `more than ${MOST_INDIRECT} nested and sparse tensors`);
+}
 
 /** A storage that the stream makes for itself is none of the file; what is no storage at all, Python refuses. */
 function isMade(storage: PickleValue | undefined): boolean {
   return isReduced(storage) || isGlobal(storage);
+}
+
+/** A scale for each channel: PyTorch's older versions did not count them. */
+function judgeChannels({ machine, args }: Call): void {
+  const [scheme, scales, zeroPoints, axis] = itemsOf(args[4]) ?? [];
+  if (!isGlobal(scheme) || !scheme.name.startsWith('per_channel')) return;
+  const along = countOf(axis);
+  const channels = along === undefined ? undefined : itemsOf(args[2])?.[along];
+  for (const part of [scales, zeroPoints]) {
+    const count = itemsOf(part)?.length ?? (isReduced(part) && isTensor(part) ? elementsOf(part.args[2]) : undefined);
+    if (channels === undefined || count !== channels) {
+      find(
+        machine,
+        'TENSOR_BOUNDS',
+        `a quantised tensor of ${summarise(channels)} channels and ${count ?? '?'} scales`,
+      );
+    }
+  }
 }
 
 /** The memory of a copy of a view, less what the file holds of its storage. */
@@ -433,7 +463,7 @@ function judgeNumpy(call: Call): number | undefined {
     case 'ndarray': {
       const named = isDict(keywords) ? keywords.entries : undefined;
       chargeArray(call, first ?? named?.get('shape'), second ?? named?.get('dtype') ?? 'f8');
-      if (third !== undefined && third !== null) wrong(`is given ${summarise(third)}`);
+      if (args.length > 2) wrong(`is given ${summarise(third)}`);
       return undefined;
     }
     case '_reconstruct': {
@@ -531,15 +561,15 @@ export function judgeBuild(machine: Machine, target: PickleValue, state: PickleV
     if (typeof raw === 'string' || raw instanceof Uint8Array) chargeCopy(machine, raw, raw.length, 'numpy.ndarray');
     return;
   }
-  if (isReduced(target) && isGlobal(target.callable) && target.callable.event.role === 'tensor') {
-    const view = itemsOf(state);
-    if (view?.length === 4) {
-      // Tensor.__setstate__ calls set_(storage, offset, size, stride).
-      const fault = faultOfView(view);
-      if (fault !== undefined) find(machine, 'TENSOR_BOUNDS', fault);
-      if (isMade(view[0])) wrong(`${target.callable.path} is given ${summarise(view[0])}`);
-      return;
-    }
+  const view = itemsOf(state);
+  if (view?.length === 4 && isTensor(target)) {
+    // Tensor.__setstate__ calls set_(storage, offset, size, stride).
+    const fault = faultOfView(view);
+    if (fault !== undefined) find(machine, 'TENSOR_BOUNDS', fault);
+    if (isMade(view[0])) wrong(`a tensor is given ${summarise(view[0])}`);
+    // One that is made with its storage may be a part of another one, which was measured with it.
+    if (target.args.length > 0 || target.state !== undefined) wrong('a tensor is given a second storage');
+    return;
   }
   judgeAttributes(machine, state);
 }

@@ -75,7 +75,7 @@ export function runPickle(bytes: Uint8Array, start: number, options: PickleOptio
     findings: state.findings,
     nodes: state.nodes,
     made: state.effort?.made ?? 0,
-    nested: state.effort?.nested ?? [],
+    indirect: state.effort?.indirect ?? [],
     error,
   };
 }
