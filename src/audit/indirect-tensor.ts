@@ -88,6 +88,9 @@ async function faultOfNested(args: readonly PickleValue[], open: Open): Promise<
   const [buffer, sizes, strides, offsets] = args.map(tableOf);
   if (buffer === undefined || sizes === undefined || strides === undefined || offsets === undefined) return ODD;
   const [rows = 0, axes = 0] = sizes.shape;
+  // One of no rows has sizes of no axes.
+  const isEmpty = offsets.shape.join() === '0' && sizes.shape.length === 0 && strides.shape.length === 0;
+  if (isEmpty) return undefined;
   const isFit =
     sizes.shape.length === 2 &&
     offsets.shape.length === 1 &&
@@ -100,15 +103,15 @@ async function faultOfNested(args: readonly PickleValue[], open: Open): Promise<
   for (let row = 0; row < rows; row += 1) {
     const start = starts[row] ?? 0;
     let last = start;
-    let isEmpty = false;
+    let isNone = false;
     for (let axis = row * axes; axis < (row + 1) * axes; axis += 1) {
       const length = lengths[axis] ?? 0;
       const step = steps[axis] ?? 0;
       if (length < 0 || step < 0) return 'with a size or stride below 0';
-      if (length === 0) isEmpty = true;
+      if (length === 0) isNone = true;
       else last += (length - 1) * step;
     }
-    if (!isEmpty && !(start >= 0 && last < buffer.storage.length)) {
+    if (!isNone && !(start >= 0 && last < buffer.storage.length)) {
       return `whose row ${row} reaches element ${last} of storage ${buffer.storage.key}, which has ${buffer.storage.length}`;
     }
   }

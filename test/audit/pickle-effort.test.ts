@@ -485,6 +485,16 @@ describe('views of storages, however the tensor is made', () => {
   test('rows of a nested tensor', async () => {
     expect((await auditBytes(nested(4n, 1n, 0n), 'x.pt')).verdict).toBe('safe');
     expect((await auditBytes(nested(2n, 1n, 2n), 'x.pt')).verdict).toBe('safe');
+    // torch.nested.nested_tensor([]).
+    const none = ['1', '2'].map((key) => tensor('LongStorage', key, 1, 0, [], []));
+    const nothing = [tensor('FloatStorage', '0', 4, 0, [0], [1]), ...none, tensor('LongStorage', '3', 0, 0, [0], [1])];
+    const empty_ = torchZip(wrap(call('torch._utils', '_rebuild_nested_tensor', ...nothing)), {
+      ...FOUR,
+      'data/1': numbers(0n),
+      'data/2': numbers(0n),
+      'data/3': numbers(),
+    });
+    expect((await auditBytes(empty_, 'x.pt')).verdict).toBe('safe');
     for (const [size, step, offset] of [
       [200_000n, 1n, 0n],
       [4n, 1n, 1n << 44n],
