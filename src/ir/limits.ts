@@ -111,8 +111,8 @@ export const LIMITS: Readonly<Record<LimitName, number>> = {
   pickleEvents: 1_000_000,
   /** Entries of one dict: a Map of V8 holds 2^24. */
   pickleEntries: 10_000_000,
-  /** Containers, calls and bytes that an audit holds of one pickle; a checkpoint of 100,000 tensors has 800,000. */
-  pickleNodes: 5_000_000,
+  /** Objects that an audit holds of one pickle, 250 bytes each; a checkpoint of 100,000 tensors has 800,000. */
+  pickleNodes: 4_000_000,
   /** Bytes that calls of one pickle make out of numbers or copies (bytearray(n)); honest ones make next to none so. */
   pickleMadeBytes: 64 * 1024 * 1024,
   /** More of them for each byte of the stream: a text that is encoded is copied. */
