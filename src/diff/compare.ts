@@ -360,7 +360,8 @@ function compareLayer(
   const tensors = compareTensors(work, pair, at, partners);
   if (a.kind === b.kind) {
     compareFacts(work, pair, at, tensors, inside);
-    if (!lacksConfig(work, pair)) compareConfig(work, pair, at);
+    const whole = a.facts.has(WHOLE) && b.facts.has(WHOLE);
+    if (!whole && !lacksConfig(work, pair)) compareConfig(work, pair, at);
   } else
     work.changes.push(...tensors.added.map(({ change }) => change), ...tensors.removed.map(({ change }) => change));
   compareTrainable(work, pair, at);
@@ -475,11 +476,14 @@ function compareFacts(work: Work, pair: LayerPair, at: Where, tensors: TensorCha
   const names = [...new Set([...a.facts.keys(), ...b.facts.keys()])];
   const resized = work.changes.some((change) => change.code === 'shape' && change.at.a === a.path);
   const both = a.known && b.known;
+  // Of a custom layer every key is its author's.
+  const whole = a.facts.has(WHOLE) && b.facts.has(WHOLE);
   for (const name of names) {
+    if (name === WHOLE) continue;
     // Files of older releases of this program hold facts that are derived ones by now.
-    if (OWN_WORDS.has(name) || name === WHOLE || DERIVED.has(name)) continue;
+    if (!whole && (OWN_WORDS.has(name) || DERIVED.has(name))) continue;
     // Keras' switch chooses how statistics are gathered over replicas; PyTorch has a class of its own for it.
-    if (name === 'synchronized' && work.a.dialect === 'keras' && work.b.dialect === 'keras') continue;
+    if (name === 'synchronized' && !whole && work.a.dialect === 'keras' && work.b.dialect === 'keras') continue;
     // A Bidirectional settles it for both directions; only Keras 3 writes it down.
     if (name === 'zeroOutputForMask' && inside === 'bidirectional') continue;
     const before = a.facts.get(name);

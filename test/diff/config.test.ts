@@ -156,3 +156,22 @@ describe('modules of PyTorch', () => {
     );
   });
 });
+
+// Every key of a custom layer's config is its author's, whatever words the comparison has for other layers.
+test.each(['training', 'config', 'details', 'asStated', 'layers', 'init', 'kernel_initializer', 'n', 'synchronized'])(
+  'a custom layer’s setting %s is compared',
+  async (key) => {
+    const side = (value: unknown): Side => sideOf('pkg>Odd', { [key]: value });
+    for (const [before, after] of [
+      [1, 2],
+      [true, false],
+      ['a', 'b'],
+    ]) {
+      const found = await compare(side(before), side(after), STRUCTURE);
+      expect(found.changes.map((change) => [change.code, 'name' in change ? change.name : ''])).toEqual([
+        ['attribute', key],
+      ]);
+    }
+    expect((await compare(side('a'), side('a'), STRUCTURE)).changes).toEqual([]);
+  },
+);
