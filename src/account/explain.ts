@@ -157,20 +157,21 @@ function kerasToTorch(model: Model, accounting: Accounting): readonly Step[] {
 }
 
 /**
- * By the place of a layer: elements of its weights that the file's own framework counts with another layer, while the
- * layer's counterpart has a tensor of its own.
+ * By the place of a layer: elements of its weights that the file's own framework counts with another layer, less those
+ * that its counterpart shares in the same way.
  */
 function tiedElements({ dialect }: Model, { entries }: Accounting): ReadonlyMap<number, Count> {
   const [own, other] = dialect === 'keras' ? [entries.keras, entries.torch] : [entries.torch, entries.keras];
   const found = new Map<number, Count>();
-  const isFirst = firstOf(own);
-  const isFirstThere = firstOf(other);
-  const apart = new Set<number>();
-  for (const entry of other) if (isFirstThere(entry)) apart.add(entry.at);
-  for (const entry of own) {
-    if (isFirst(entry) || entry.class !== 'weight' || !apart.has(entry.at)) continue;
-    found.set(entry.at, plus(found.get(entry.at) ?? 0, entry.elements));
-  }
+  const gather = (list: readonly Entry[], add: (sum: Count, elements: Count) => Count): void => {
+    const isFirst = firstOf(list);
+    for (const entry of list) {
+      if (isFirst(entry) || entry.class !== 'weight') continue;
+      found.set(entry.at, add(found.get(entry.at) ?? 0, entry.elements));
+    }
+  };
+  gather(own, plus);
+  gather(other, minus);
   return found;
 }
 

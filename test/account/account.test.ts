@@ -442,6 +442,30 @@ describe('what is tied in PyTorch and is two layers in Keras', () => {
     ]);
   });
 
+  // Keras ties the two Dense kernels as PyTorch does; its one LSTM bias stands for two.
+  test('layers that both frameworks tie are not', () => {
+    const recurrent = (path: string): LayerSpec => ({
+      path,
+      kind: 'lstm',
+      type: 'LSTM',
+      attrs: attrsOf({ input_size: 3, hidden_size: 2, num_layers: 1, bias: true }),
+      weights: [
+        { role: 'weight_ih_l0', shape: [8, 3], identity: 'input' },
+        { role: 'weight_hh_l0', shape: [8, 2], identity: 'hidden' },
+        { role: 'bias_ih_l0', shape: [8], identity: `${path} first` },
+        { role: 'bias_hh_l0', shape: [8], identity: `${path} second` },
+      ],
+    });
+    const twice = modelOf({ dialect: 'torch', layers: [recurrent('a'), recurrent('b')] });
+    const accounting = account(twice);
+    // 24 + 16 elements once, and a bias of 8 for each in Keras, two of 8 for each in PyTorch.
+    expect(accounting.totals.keras.total).toBe(56);
+    expect(accounting.totals.torch.parameters).toBe(72);
+    expect(explain(twice, accounting).stages[0]?.steps).toEqual([
+      { kind: 'second_bias', elements: 16, layers: ['a', 'b'] },
+    ]);
+  });
+
   test('also between two files', () => {
     const untied = modelOf({
       dialect: 'torch',
